@@ -1,0 +1,35 @@
+//! `lb`: a layer-7 load balancer whose servers join it by themselves.
+//!
+//! The program is a house of rooms on floors. A room imports only from lower floors; rooms of one floor do not know
+//! each other. `tests/it/architecture.rs` reads this map and the imports, and fails on an arrow that runs up or sideways.
+//!
+//! ```text
+//! FLOOR 0  model      the vocabulary: ServerId, PoolName, Weight, AdminState, Health; `eligible()`, the one rule that
+//!                     says whether a server may get a request
+//! FLOOR 1  balance    the algorithms
+//! FLOOR 1  sticky     cookies: read, issue, strip
+//! FLOOR 1  health     the rise/fall machine
+//! FLOOR 1  retry      what may be sent again
+//! FLOOR 1  http_rules request validation, hop-by-hop and forwarding headers, the event -> status and flags table
+//! FLOOR 1  config     raw (serde) -> validated
+//! FLOOR 1  swim       foca wrapped sans-IO: identity, record, Node::handle(now, input) -> outputs
+//! FLOOR 2  registry   the pools: an immutable Snapshot under one ArcSwap, one writer `apply(Command)`; live counters
+//! FLOOR 2  telemetry  the access log, tracing set-up
+//! FLOOR 3  net        listeners, metered and timed connections, name resolution
+//! FLOOR 3  upstream   connecting to servers, the connection pool of a worker (uses net)
+//! FLOOR 3  proxy      the tower stack, forwarding, bodies, upgrades (uses net, upstream)
+//! FLOOR 3  probe      active checks (uses net)
+//! FLOOR 3  cluster    the tokio driver of swim::Node (uses net)
+//! FLOOR 4  admin      stats page, CSV, /metrics, members
+//! FLOOR 4  agent      readiness, supervision, drain
+//! FLOOR 5  app        builds everything from a Config, runs it, drains it
+//! FLOOR 5  cli        the command line (uses app)
+//! ```
+//!
+//! Floor 1 is pure: no clock, no randomness, no tasks, no files, no sockets; time and chance are arguments. `clippy.toml`
+//! lists what that means, and each of those rooms denies it.
+
+pub mod model;
+pub mod swim;
+
+pub mod cluster;

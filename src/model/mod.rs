@@ -1,0 +1,20 @@
+//! Floor 0: the vocabulary that every room shares.
+//!
+//! Only names and small rules live here. The one rule that decides whether a server may get a request is
+//! [`eligible`]; every algorithm, page and counter asks it, so that none can disagree with another.
+
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+mod check;
+mod id;
+mod outcome;
+mod policy;
+mod state;
+mod weight;
+
+pub use check::{CheckReport, CheckStatus};
+pub use id::{NameError, NodeId, PoolName, ServerId, ServerName};
+pub use outcome::{Cause, Phase, StickyRequest, StickyResponse, Termination};
+pub use policy::{Algorithm, CheckKind, CheckPolicy, CookiePolicy};
+pub use state::{AdminState, Candidacy, Health, NodeState, ServerState, eligible};
+pub use weight::{Weight, WeightError};

@@ -1,0 +1,3 @@
+//! The cluster's brain, sans-IO.
+
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
