@@ -30,6 +30,12 @@
 //! lists what that means, and each of those rooms denies it.
 
 pub mod model;
+
+pub mod balance;
+pub mod config;
+pub mod health;
 pub mod swim;
+
+pub mod registry;
 
 pub mod cluster;

@@ -1,0 +1,170 @@
+//! The validated configuration.
+
+use std::{net::IpAddr, num::NonZeroUsize, time::Duration};
+
+use super::{HostPort, ListenAddress};
+use crate::model::{Algorithm, CheckPolicy, CookiePolicy, PoolName, ServerName, Weight};
+
+/// Name of the frontend that `--listen` makes.
+pub const DEFAULT_FRONTEND: &str = "localnodes";
+/// Name of the pool that servers join when nothing else is said.
+pub const DEFAULT_POOL: &str = "nodes";
+/// Name of the proxy that stands for the stats page in the CSV.
+pub const STATS_PROXY: &str = "stats";
+
+/// Everything `lb serve` needs to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Where traffic comes in; at least one.
+    pub listeners: Vec<Listener>,
+    /// Where it goes.
+    pub pools: Vec<Pool>,
+    /// The stats page, when there is one.
+    pub stats: Option<Stats>,
+    /// The cluster member, when there is one.
+    pub gossip: Option<Gossip>,
+    /// How long things may take.
+    pub timeouts: Timeouts,
+    /// How large things may be.
+    pub limits: Limits,
+    /// The access log.
+    pub log: LogFormat,
+    /// Worker threads.
+    pub workers: NonZeroUsize,
+}
+
+/// One frontend: addresses whose requests go to one pool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// Its name in pages and logs.
+    pub name: PoolName,
+    /// Where it listens; at least one.
+    pub bind: Vec<ListenAddress>,
+    /// The pool it feeds.
+    pub pool: PoolName,
+}
+
+/// One pool of servers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pool {
+    /// Its name.
+    pub name: PoolName,
+    /// How it is balanced, kept and checked.
+    pub policy: PoolPolicy,
+    /// The servers known beforehand.
+    pub servers: Vec<StaticServer>,
+}
+
+/// How a pool is balanced, kept and checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolPolicy {
+    /// How a server is chosen.
+    pub balance: Algorithm,
+    /// Stickiness by cookie.
+    pub cookie: Option<CookiePolicy>,
+    /// Active checks; `None` when they are off.
+    pub check: Option<CheckPolicy>,
+    /// How often a connection that failed is tried again, on another server where there is one.
+    pub retries: u32,
+}
+
+impl Default for PoolPolicy {
+    fn default() -> Self {
+        Self { balance: Algorithm::default(), cookie: None, check: Some(CheckPolicy::default()), retries: 3 }
+    }
+}
+
+/// A server known beforehand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StaticServer {
+    /// Its name.
+    pub name: ServerName,
+    /// Where it answers.
+    pub address: HostPort,
+    /// Its share.
+    pub weight: Weight,
+    /// Used only when no other server is left.
+    pub backup: bool,
+}
+
+/// The stats page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stats {
+    /// Where it answers.
+    pub bind: ListenAddress,
+    /// How often the page loads itself anew; zero is never.
+    pub refresh: Duration,
+}
+
+/// The cluster member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gossip {
+    /// Where it receives datagrams (UDP).
+    pub bind: ListenAddress,
+    /// What other members should dial, when it is not what the system says.
+    pub advertise: Option<(IpAddr, Option<u16>)>,
+    /// Other members.
+    pub join: Vec<HostPort>,
+}
+
+/// How long things may take. The defaults are HAProxy's usual ones.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Until a server accepts a connection.
+    pub connect: Duration,
+    /// Silence of a client in the middle of a request or response.
+    pub client: Duration,
+    /// Silence of a server that owes a response or the rest of one.
+    pub server: Duration,
+    /// A whole request head, from its first byte.
+    pub request_head: Duration,
+    /// An idle client connection between two requests, or before the first.
+    pub keep_alive: Duration,
+    /// Silence in both directions of an upgraded connection.
+    pub tunnel: Duration,
+    /// What is in flight when the balancer stops.
+    pub grace: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            client: Duration::from_secs(50),
+            server: Duration::from_secs(50),
+            request_head: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(60),
+            tunnel: Duration::from_secs(3600),
+            grace: Duration::from_secs(8),
+        }
+    }
+}
+
+/// How large things may be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Head of a request or response in bytes; a longer request is answered 431.
+    pub head: usize,
+    /// Body of a request in bytes; a longer one is answered 413. `None` is no limit, as in HAProxy.
+    pub body: Option<u64>,
+    /// Idle connections kept to one server by one worker.
+    pub idle_per_server: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { head: 16 * 1024, body: None, idle_per_server: 256 }
+    }
+}
+
+/// Format of the access log on standard output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    #[default]
+    Json,
+    /// HAProxy's `option httplog`.
+    Haproxy,
+    /// Nothing.
+    Off,
+}

@@ -1,0 +1,71 @@
+//! Everything that can happen to the pools.
+
+use std::net::SocketAddr;
+
+use crate::{
+    config,
+    model::{CheckReport, NodeId, NodeState, PoolName, ServerId, ServerName, Weight},
+};
+
+/// One change of the pools.
+#[derive(Debug, Clone)]
+pub enum Command {
+    /// These pools exist, with these policies; others go. Servers stay.
+    Pools(Vec<config::Pool>),
+    /// These are the pool's servers from the configuration; those that are gone from it go, those that stay keep their
+    /// health and counters.
+    Static {
+        /// The pool.
+        pool: PoolName,
+        /// Its servers with their addresses.
+        servers: Vec<ResolvedServer>,
+    },
+    /// A node told of its service: it joins a pool, or what it said of itself changed.
+    Member(MemberServer),
+    /// The cluster believes that the node is there.
+    MemberUp(NodeId),
+    /// The cluster lost sight of the node. Its servers stay as long as they pass their checks: a broken gossip path is not
+    /// a dead application.
+    MemberDown(NodeId),
+    /// The node said that it leaves.
+    MemberLeft(NodeId),
+    /// A check ended.
+    Checked {
+        /// The server.
+        server: ServerId,
+        /// What the check found.
+        report: CheckReport,
+    },
+    /// A second has passed.
+    Tick,
+}
+
+/// A server of the configuration whose name was looked up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResolvedServer {
+    /// Its name.
+    pub name: ServerName,
+    /// Where it answers.
+    pub address: SocketAddr,
+    /// Its share.
+    pub weight: Weight,
+    /// Used only when no other server is left.
+    pub backup: bool,
+}
+
+/// A server that joined by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberServer {
+    /// The boot of the node that it runs on.
+    pub node: NodeId,
+    /// The pool that it wants to join.
+    pub pool: PoolName,
+    /// The node's name.
+    pub name: ServerName,
+    /// Where it answers.
+    pub address: SocketAddr,
+    /// Its share.
+    pub weight: Weight,
+    /// What it says of itself.
+    pub state: NodeState,
+}

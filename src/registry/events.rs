@@ -1,0 +1,79 @@
+//! What a person is told when a server comes, goes, or turns. The words and numbers are those that HAProxy's users grep for.
+
+use std::sync::Arc;
+
+use super::server::Server;
+use crate::model::{CheckReport, Health, PoolName, ServerState};
+
+pub(super) fn joined(pool: &PoolName, server: &Server) {
+    tracing::info!("Server {pool}/{} joined at {}.", server.name, server.address);
+}
+
+pub(super) fn removed(pool: &PoolName, server: &Server, reason: &str) {
+    let sessions = server.live.in_flight.now();
+    tracing::info!("Server {pool}/{} removed: {reason}. {sessions} sessions active.", server.name);
+}
+
+pub(super) fn pool_is_empty(pool: &PoolName) {
+    tracing::error!("backend {pool} has no server available!");
+}
+
+/// Tells of a server that went from `before` to its present state.
+pub(super) fn turned(pool: &PoolName, server: &Server, before: ServerState, all: &[Arc<Server>]) {
+    let (role, name) = (if server.backup { "Backup Server" } else { "Server" }, &server.name);
+    let counts = Counts::of(all);
+    let sessions = server.live.in_flight.now();
+    match server.state() {
+        ServerState::Maint => {
+            tracing::warn!(
+                "{role} {pool}/{name} is going DOWN for maintenance. {counts} left. {sessions} sessions active."
+            );
+        }
+        ServerState::Drain(health) if !matches!(before, ServerState::Drain(_)) && health.is_up() => {
+            tracing::info!("{role} {pool}/{name} enters drain state. {counts} online. {sessions} sessions active.");
+        }
+        ServerState::Drain(health) | ServerState::Running(health) => {
+            let reason = reason(server);
+            match health {
+                Health::Up { .. } | Health::Unchecked => {
+                    tracing::info!("{role} {pool}/{name} is UP{reason}. {counts} online.");
+                }
+                Health::Down { .. } | Health::Initial => {
+                    tracing::warn!("{role} {pool}/{name} is DOWN{reason}. {counts} left. {sessions} sessions active.");
+                }
+            }
+        }
+    }
+}
+
+/// The last check, as `, reason: …, code: …, info: "…", check duration: …ms`.
+fn reason(server: &Server) -> String {
+    let Some(CheckReport { status, code, duration, detail }) = server.live.record().last else { return String::new() };
+    let code = code.map(|code| format!(", code: {code}")).unwrap_or_default();
+    let info = if detail.is_empty() { String::new() } else { format!(", info: {detail:?}") };
+    format!(", reason: {}{code}{info}, check duration: {}ms", status.description(), duration.as_millis())
+}
+
+/// How many servers take traffic.
+struct Counts {
+    active: usize,
+    backup: usize,
+}
+
+impl Counts {
+    fn of(servers: &[Arc<Server>]) -> Self {
+        let count = |backup| {
+            let serves = |server: &&Arc<Server>| {
+                server.backup == backup && server.candidacy() == crate::model::Candidacy::Everybody
+            };
+            servers.iter().filter(serves).count()
+        };
+        Self { active: count(false), backup: count(true) }
+    }
+}
+
+impl std::fmt::Display for Counts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} active and {} backup servers", self.active, self.backup)
+    }
+}

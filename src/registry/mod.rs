@@ -1,0 +1,143 @@
+//! The pools as they are now: the one place where traffic, checks, cluster and operators meet.
+//!
+//! Readers get an immutable [`Snapshot`] under one atomic pointer and never wait. Writers hand a [`Command`] to
+//! [`Registry::apply`], one at a time; it returns once every later request sees the change, so that an acknowledgement sent
+//! after it is true. Why not a lock around the pools: a worker would wait for an operator.
+//!
+//! Counters live beside the snapshot and outlast it; each worker writes its own and whoever looks sums them up.
+
+mod command;
+mod counters;
+mod events;
+mod live;
+mod pool;
+mod server;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+use arc_swap::ArcSwap;
+
+pub use command::{Command, MemberServer, ResolvedServer};
+pub use counters::{
+    Class, FrontendCounters, FrontendTotals, ServerCounters, ServerTotals, Slot, TimeTotals, Times, add,
+};
+pub use live::{CheckRecord, FrontendLive, Gauge, Occupied, PoolLive, PoolRecord, Rate, ServerLive};
+pub use pool::Pool;
+pub use server::{Origin, Server};
+
+use crate::model::PoolName;
+
+/// All pools at one moment.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Counts the changes; a later snapshot has a larger one.
+    pub version: u64,
+    /// The pools, in the order of the configuration.
+    pub pools: Vec<Arc<Pool>>,
+}
+
+impl Snapshot {
+    /// The pool of that name.
+    pub fn pool(&self, name: &PoolName) -> Option<&Arc<Pool>> {
+        self.pools.iter().find(|pool| pool.name == *name)
+    }
+}
+
+/// The pools and their one writer.
+#[derive(Debug)]
+pub struct Registry {
+    snapshot: ArcSwap<Snapshot>,
+    writer: Mutex<writer::Writer>,
+    changed: tokio::sync::watch::Sender<u64>,
+    frontends: Vec<Arc<FrontendLive>>,
+    started: Instant,
+}
+
+impl Registry {
+    /// An empty registry whose counters have a slot for each of `workers` worker threads.
+    pub fn new(workers: usize, frontends: &[PoolName], now: Instant) -> Self {
+        let frontends = frontends.iter().map(|name| Arc::new(FrontendLive::new(name.clone(), workers))).collect();
+        Self {
+            snapshot: ArcSwap::from_pointee(Snapshot { version: 0, pools: Vec::new() }),
+            writer: Mutex::new(writer::Writer::new(workers, now)),
+            changed: tokio::sync::watch::Sender::new(0),
+            frontends,
+            started: now,
+        }
+    }
+
+    /// Changes the pools. When it returns, every request that has not chosen its server yet sees the change.
+    pub fn apply(&self, now: Instant, command: Command) {
+        // A panic of another writer is a bug that was reported; the writer's state is replaced as a whole, so it is sound.
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(snapshot) = writer.apply(now, command) {
+            let version = snapshot.version;
+            self.snapshot.store(Arc::new(snapshot));
+            self.changed.send_replace(version);
+        }
+    }
+
+    /// Brings the rates up to date and removes servers whose time is over; to be called once a second.
+    pub fn tick(&self, now: Instant) {
+        for frontend in &self.frontends {
+            frontend.tick();
+        }
+        self.apply(now, Command::Tick);
+    }
+
+    /// The pools now.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// A reader that costs one atomic load as long as nothing changes; one for each worker.
+    pub fn reader(self: &Arc<Self>) -> Reader {
+        Reader { cache: arc_swap::Cache::new(SnapshotCell(Arc::clone(self))) }
+    }
+
+    /// Tells of every change by its version.
+    pub fn changes(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// The frontends, in the order of the configuration.
+    pub fn frontends(&self) -> &[Arc<FrontendLive>] {
+        &self.frontends
+    }
+
+    /// When this process began to serve.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+}
+
+impl std::ops::Deref for SnapshotCell {
+    type Target = ArcSwap<Snapshot>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0.snapshot
+    }
+}
+
+/// Lets `arc_swap::Cache` reach the pointer inside of the registry.
+#[derive(Debug)]
+struct SnapshotCell(Arc<Registry>);
+
+/// A worker's own view of the pools.
+#[derive(Debug)]
+pub struct Reader {
+    cache: arc_swap::Cache<SnapshotCell, Arc<Snapshot>>,
+}
+
+impl Reader {
+    /// The pools now.
+    pub fn load(&mut self) -> &Arc<Snapshot> {
+        self.cache.load()
+    }
+}

@@ -1,0 +1,79 @@
+//! One pool at one moment, prepared for choosing.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use super::{live::PoolLive, server::Server};
+use crate::{
+    balance::RoundRobin,
+    config::PoolPolicy,
+    model::{Candidacy, PoolName, ServerId, Weight},
+};
+
+/// One pool at one moment.
+#[derive(Debug)]
+pub struct Pool {
+    /// Its name.
+    pub name: PoolName,
+    /// How it is balanced, kept and checked.
+    pub policy: Arc<PoolPolicy>,
+    /// Its servers in the order in which they came.
+    pub servers: Vec<Arc<Server>>,
+    /// Its counters.
+    pub live: Arc<PoolLive>,
+    /// Servers that may get anybody: without backups, then backups.
+    usable: (usize, usize),
+    order: RoundRobin,
+}
+
+impl Pool {
+    pub(super) fn new(name: PoolName, policy: Arc<PoolPolicy>, servers: Vec<Arc<Server>>, live: Arc<PoolLive>) -> Self {
+        let usable_of = |backup| move |server: &&Arc<Server>| server.backup == backup && takes_anybody(server);
+        let usable = (servers.iter().filter(usable_of(false)).count(), servers.iter().filter(usable_of(true)).count());
+        // Backups are used only when no other server is left.
+        let backups_serve = usable.0 == 0;
+        let turns = |server: &Arc<Server>| {
+            let takes_turns = takes_anybody(server) && server.backup == backups_serve;
+            if takes_turns { server.weight } else { Weight::ZERO }
+        };
+        let order = RoundRobin::new(&servers.iter().map(turns).collect::<Vec<_>>());
+        Self { name, policy, servers, live, usable, order }
+    }
+
+    /// The server whose turn it is, without those in `avoid`.
+    pub fn choose(&self, avoid: &[ServerId]) -> Option<&Arc<Server>> {
+        let turn = self.live.turn.fetch_add(1, Ordering::Relaxed);
+        (0..self.order.len())
+            .filter_map(|later| self.order.pick(turn.wrapping_add(later)))
+            .map(|index| &self.servers[index])
+            .find(|server| !avoid.contains(&server.id))
+    }
+
+    /// The server that a cookie names, whatever its state.
+    pub fn by_cookie(&self, value: &[u8]) -> Option<&Arc<Server>> {
+        self.servers.iter().find(|server| server.cookie.as_bytes() == value)
+    }
+
+    /// The server of that identity.
+    pub fn by_id(&self, id: ServerId) -> Option<&Arc<Server>> {
+        self.servers.iter().find(|server| server.id == id)
+    }
+
+    /// Servers that may get anybody, without backups.
+    pub fn usable_active(&self) -> usize {
+        self.usable.0
+    }
+
+    /// Backups that may get anybody.
+    pub fn usable_backup(&self) -> usize {
+        self.usable.1
+    }
+
+    /// Whether a new user would find a server (HAProxy also calls a pool without any server UP; we do not).
+    pub fn is_up(&self) -> bool {
+        !self.order.is_empty()
+    }
+}
+
+fn takes_anybody(server: &Server) -> bool {
+    server.candidacy() == Candidacy::Everybody
+}

@@ -1,0 +1,75 @@
+//! One server at one moment.
+
+use std::{net::SocketAddr, sync::Arc, time::Instant};
+
+use super::live::ServerLive;
+use crate::model::{
+    AdminState, Candidacy, Health, NodeId, NodeState, ServerId, ServerName, ServerState, Weight, eligible,
+};
+
+/// Where a server came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// The configuration.
+    Static,
+    /// The cluster.
+    Member {
+        /// The boot of its node.
+        node: NodeId,
+        /// Since when the cluster has lost sight of it, if it has.
+        lost: Option<Instant>,
+    },
+}
+
+/// One server at one moment.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// Its identity for the life of this process.
+    pub id: ServerId,
+    /// Its number in the pool, counted from 1 and never given twice (column `sid`).
+    pub number: u32,
+    /// Its name, unique in the pool.
+    pub name: ServerName,
+    /// Where it answers.
+    pub address: SocketAddr,
+    /// Its share.
+    pub weight: Weight,
+    /// Used only when no other server is left.
+    pub backup: bool,
+    /// Where it came from.
+    pub origin: Origin,
+    /// What the operator wants of it.
+    pub operator: AdminState,
+    /// What it says of itself.
+    pub node: NodeState,
+    /// What the checks say of it.
+    pub health: Health,
+    /// When one of the last three changed.
+    pub changed: Instant,
+    /// What a cookie must say to name it: opaque, and another one for another boot.
+    pub cookie: Arc<str>,
+    /// Its counters.
+    pub live: Arc<ServerLive>,
+}
+
+impl Server {
+    /// Who may be sent to it.
+    pub fn candidacy(&self) -> Candidacy {
+        eligible(self.operator, self.node, self.health, self.weight)
+    }
+
+    /// Its state as one word.
+    pub fn state(&self) -> ServerState {
+        ServerState::new(self.operator, self.node, self.health)
+    }
+
+    /// Whether it should be checked now.
+    pub fn is_checked(&self) -> bool {
+        self.health != Health::Unchecked && self.state() != ServerState::Maint
+    }
+
+    /// Whether a connection to it may be kept for a later request.
+    pub fn keeps_idle_connections(&self) -> bool {
+        self.candidacy() != Candidacy::Nobody
+    }
+}

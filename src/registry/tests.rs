@@ -1,0 +1,172 @@
+//! The registry as its users see it.
+
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::*;
+use crate::{
+    config::{self, PoolPolicy},
+    model::{CheckReport, CheckStatus, NodeId, NodeState, ServerName, Weight},
+};
+
+fn pool_name() -> PoolName {
+    PoolName::parse("nodes").unwrap()
+}
+
+fn registry(policy: PoolPolicy) -> (Registry, Instant) {
+    let now = Instant::now();
+    let registry = Registry::new(2, &[], now);
+    registry.apply(now, Command::Pools(vec![config::Pool { name: pool_name(), policy, servers: Vec::new() }]));
+    (registry, now)
+}
+
+fn unchecked() -> PoolPolicy {
+    PoolPolicy { check: None, ..PoolPolicy::default() }
+}
+
+fn member(node: u64, name: &str, port: u16, state: NodeState) -> Command {
+    Command::Member(MemberServer {
+        node: NodeId(node),
+        pool: pool_name(),
+        name: ServerName::parse(name).unwrap(),
+        address: SocketAddr::from(([127, 0, 0, 1], port)),
+        weight: Weight::DEFAULT,
+        state,
+    })
+}
+
+fn fixed(name: &str, port: u16, backup: bool) -> ResolvedServer {
+    let name = ServerName::parse(name).unwrap();
+    ResolvedServer { name, address: SocketAddr::from(([127, 0, 0, 1], port)), weight: Weight::DEFAULT, backup }
+}
+
+fn checked(server: &Server, passed: bool) -> Command {
+    let status = if passed { CheckStatus::L7Ok } else { CheckStatus::L4Connect };
+    let report = CheckReport { status, code: passed.then_some(200), duration: Duration::ZERO, detail: String::new() };
+    Command::Checked { server: server.id, report }
+}
+
+fn pool(registry: &Registry) -> Arc<Pool> {
+    Arc::clone(registry.snapshot().pool(&pool_name()).unwrap())
+}
+
+fn turns(pool: &Pool, count: usize) -> Vec<String> {
+    (0..count).filter_map(|_| pool.choose(&[])).map(|server| server.name.to_string()).collect()
+}
+
+#[test]
+fn servers_take_strict_turns_and_a_newcomer_joins_them() {
+    let (registry, now) = registry(unchecked());
+    registry.apply(now, member(1, "s1", 3001, NodeState::Ready));
+    registry.apply(now, member(2, "s2", 3002, NodeState::Ready));
+    assert_eq!(turns(&pool(&registry), 4), ["s1", "s2", "s1", "s2"]);
+    registry.apply(now, member(3, "s3", 3003, NodeState::Ready));
+    let mut three = turns(&pool(&registry), 3);
+    three.sort();
+    assert_eq!(three, ["s1", "s2", "s3"]);
+}
+
+#[test]
+fn a_new_server_gets_nothing_before_its_first_check_passed() {
+    let (registry, now) = registry(PoolPolicy::default());
+    registry.apply(now, member(1, "s1", 3001, NodeState::Ready));
+    assert!(pool(&registry).choose(&[]).is_none());
+    let id = pool(&registry).servers[0].clone();
+    registry.apply(now, checked(&id, true));
+    assert_eq!(turns(&pool(&registry), 1), ["s1"]);
+}
+
+#[test]
+fn a_draining_node_gets_nothing_from_the_moment_apply_returns() {
+    let (registry, now) = registry(unchecked());
+    registry.apply(now, member(1, "s1", 3001, NodeState::Ready));
+    registry.apply(now, member(2, "s2", 3002, NodeState::Ready));
+    registry.apply(now, member(1, "s1", 3001, NodeState::Draining));
+    assert_eq!(turns(&pool(&registry), 3), ["s2", "s2", "s2"]);
+    assert_eq!(pool(&registry).servers[0].state().to_string(), "DRAIN");
+    registry.apply(now, member(1, "s1", 3001, NodeState::Left));
+    assert_eq!(pool(&registry).servers.len(), 1);
+}
+
+#[test]
+fn a_backup_serves_only_when_no_other_is_left() {
+    let (registry, now) = registry(unchecked());
+    let servers = vec![fixed("s1", 3001, false), fixed("b1", 3009, true)];
+    registry.apply(now, Command::Static { pool: pool_name(), servers });
+    assert_eq!(turns(&pool(&registry), 2), ["s1", "s1"]);
+    let servers = vec![fixed("b1", 3009, true)];
+    registry.apply(now, Command::Static { pool: pool_name(), servers });
+    assert_eq!(turns(&pool(&registry), 2), ["b1", "b1"]);
+}
+
+#[test]
+fn a_lost_node_keeps_its_server_until_the_checks_fail_too() {
+    let (registry, now) = registry(PoolPolicy::default());
+    registry.apply(now, member(1, "s1", 3001, NodeState::Ready));
+    let server = pool(&registry).servers[0].clone();
+    registry.apply(now, checked(&server, true));
+    registry.apply(now, Command::MemberDown(NodeId(1)));
+    registry.tick(now + Duration::from_secs(3600));
+    assert_eq!(turns(&pool(&registry), 1), ["s1"]);
+    let later = now + Duration::from_secs(3601);
+    for _ in 0..3 {
+        registry.apply(later, checked(&server, false));
+    }
+    assert!(pool(&registry).choose(&[]).is_none());
+    registry.tick(later + Duration::from_secs(9));
+    assert_eq!(pool(&registry).servers.len(), 1);
+    registry.tick(later + Duration::from_secs(10));
+    assert_eq!(pool(&registry).servers.len(), 0);
+}
+
+#[test]
+fn a_new_boot_at_an_old_address_inherits_nothing() {
+    let (registry, now) = registry(unchecked());
+    registry.apply(now, member(1, "s1", 3001, NodeState::Ready));
+    let old = pool(&registry).servers[0].clone();
+    registry.apply(now, member(2, "s1", 3001, NodeState::Ready));
+    let pool = pool(&registry);
+    assert_eq!(pool.servers.len(), 1);
+    assert_eq!(pool.servers[0].name, old.name);
+    assert_ne!((pool.servers[0].id, &pool.servers[0].cookie), (old.id, &old.cookie));
+}
+
+#[test]
+fn two_living_nodes_of_one_name_are_told_apart() {
+    let (registry, now) = registry(unchecked());
+    registry.apply(now, member(1, "s1", 3001, NodeState::Ready));
+    registry.apply(now, member(2, "s1", 3002, NodeState::Ready));
+    assert_eq!(turns(&pool(&registry), 2), ["s1", "s1-2"]);
+}
+
+#[test]
+fn configured_servers_that_stay_keep_their_identity() {
+    let (registry, now) = registry(unchecked());
+    registry.apply(now, Command::Static { pool: pool_name(), servers: vec![fixed("s1", 3001, false)] });
+    let before = pool(&registry).servers[0].id;
+    let servers = vec![fixed("s2", 3002, false), fixed("s1", 3001, false)];
+    registry.apply(now, Command::Static { pool: pool_name(), servers });
+    assert_eq!(pool(&registry).servers[0].id, before);
+    assert_eq!(pool(&registry).servers.len(), 2);
+}
+
+#[test]
+fn downtime_is_counted_from_down_to_up() {
+    let (registry, now) = registry(PoolPolicy::default());
+    registry.apply(now, member(1, "s1", 3001, NodeState::Ready));
+    let server = pool(&registry).servers[0].clone();
+    registry.apply(now, checked(&server, true));
+    for _ in 0..3 {
+        registry.apply(now, checked(&server, false));
+    }
+    for _ in 0..2 {
+        registry.apply(now + Duration::from_secs(7), checked(&server, true));
+    }
+    let record = server.live.record();
+    assert_eq!((record.downs, record.failures, record.downtime), (1, 3, Duration::from_secs(7)));
+    let pool = pool(&registry).live.record();
+    assert_eq!((pool.down_since, pool.downtime), (None, Duration::from_secs(7)));
+}

@@ -1,0 +1,386 @@
+//! The one writer: turns a command into the next snapshot.
+
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use sha2::{Digest, Sha256};
+
+use super::{
+    Snapshot,
+    command::{Command, MemberServer, ResolvedServer},
+    events,
+    live::{PoolLive, ServerLive},
+    pool::Pool,
+    server::{Origin, Server},
+};
+use crate::{
+    config::{self, PoolPolicy},
+    health,
+    model::{AdminState, CheckReport, Health, NodeId, NodeState, PoolName, ServerId, ServerName, ServerState, Weight},
+};
+
+/// How long a server stays in the table after both its node and its checks were lost, so that a person sees what went.
+const HOLD: Duration = Duration::from_secs(10);
+
+/// A pool while it is being changed.
+#[derive(Debug)]
+struct Entry {
+    name: PoolName,
+    policy: Arc<PoolPolicy>,
+    servers: Vec<Arc<Server>>,
+    live: Arc<PoolLive>,
+    next_number: u32,
+}
+
+#[derive(Debug)]
+pub(super) struct Writer {
+    workers: usize,
+    started: Instant,
+    version: u64,
+    next_id: u64,
+    pools: Vec<Entry>,
+}
+
+impl Writer {
+    pub(super) fn new(workers: usize, now: Instant) -> Self {
+        Self { workers, started: now, version: 0, next_id: 0, pools: Vec::new() }
+    }
+
+    /// Carries out a command; the next snapshot if it changed anything that a reader sees.
+    pub(super) fn apply(&mut self, now: Instant, command: Command) -> Option<Snapshot> {
+        let changed = match command {
+            Command::Pools(pools) => self.set_pools(now, pools),
+            Command::Static { pool, servers } => self.set_static(now, &pool, servers),
+            Command::Member(member) => self.upsert_member(now, member),
+            Command::MemberUp(node) => self.mark_lost(node, None),
+            Command::MemberDown(node) => self.mark_lost(node, Some(now)),
+            Command::MemberLeft(node) => {
+                self.remove_where("its node has left the cluster", |server| is_on(server, node))
+            }
+            Command::Checked { server, report } => self.checked(now, server, report),
+            Command::Tick => self.tick(now),
+        };
+        self.check_invariants();
+        changed.then(|| self.publish(now))
+    }
+
+    fn set_pools(&mut self, now: Instant, pools: Vec<config::Pool>) -> bool {
+        self.pools.retain(|entry| pools.iter().any(|pool| pool.name == entry.name));
+        for config::Pool { name, policy, servers: _ } in pools {
+            let policy = Arc::new(policy);
+            match self.pools.iter_mut().find(|entry| entry.name == name) {
+                Some(entry) => {
+                    let checks_toggled = entry.policy.check.is_some() != policy.check.is_some();
+                    entry.policy = policy;
+                    if checks_toggled {
+                        let health = initial_health(&entry.policy);
+                        entry.change_all(now, |_| true, |server| server.health = health);
+                    }
+                }
+                None => self.pools.push(Entry {
+                    name,
+                    policy,
+                    servers: Vec::new(),
+                    live: Arc::new(PoolLive::new(self.workers, self.started)),
+                    next_number: 1,
+                }),
+            }
+        }
+        true
+    }
+
+    fn set_static(&mut self, now: Instant, pool: &PoolName, servers: Vec<ResolvedServer>) -> bool {
+        let Some(index) = self.pools.iter().position(|entry| entry.name == *pool) else { return false };
+        let stays = |server: &Server| {
+            server.origin != Origin::Static
+                || servers.iter().any(|wanted| wanted.name == server.name && wanted.address == server.address)
+        };
+        let before = self.pools[index].servers.len();
+        self.pools[index].servers.retain(|server| stays(server));
+        let mut changed = self.pools[index].servers.len() != before;
+        for ResolvedServer { name, address, weight, backup } in servers {
+            let is_it = |server: &Server| server.origin == Origin::Static && server.name == name;
+            if self.pools[index].servers.iter().any(|server| is_it(server)) {
+                changed |= self.pools[index].change_all(now, is_it, |server| {
+                    server.weight = weight;
+                    server.backup = backup;
+                });
+            } else {
+                self.add(now, index, Origin::Static, (name, address), weight, backup, NodeState::Ready);
+                changed = true;
+            }
+        }
+        changed
+    }
+
+    fn upsert_member(&mut self, now: Instant, member: MemberServer) -> bool {
+        let MemberServer { node, pool, name, address, weight, state } = member;
+        // A node that moves to another pool or address is a new server there: its old connections lead elsewhere.
+        let mut changed =
+            self.remove_where("its node moved", |server| is_on(server, node) && server.address != address);
+        let Some(index) = self.pools.iter().position(|entry| entry.name == pool) else {
+            tracing::warn!("{name} at {address} wants to join the pool '{pool}', which this balancer does not have");
+            return changed;
+        };
+        for entry in self.pools.iter_mut().filter(|entry| entry.name != pool) {
+            changed |= entry.remove_where("its node moved", |server| is_on(server, node));
+        }
+        if state == NodeState::Left {
+            return self.remove_where("its node has left the cluster", |server| is_on(server, node)) || changed;
+        }
+        if !self.pools[index].servers.iter().any(|server| is_on(server, node)) {
+            // Another boot at the same address: the old container is gone.
+            self.remove_where("its address has a new node", |server| {
+                matches!(server.origin, Origin::Member { .. }) && server.address == address
+            });
+            self.add(now, index, Origin::Member { node, lost: None }, (name, address), weight, false, state);
+            return true;
+        }
+        self.pools[index].change_all(
+            now,
+            |server| is_on(server, node),
+            |server| {
+                server.weight = weight;
+                server.node = state;
+            },
+        ) || changed
+    }
+
+    fn mark_lost(&mut self, node: NodeId, now: Option<Instant>) -> bool {
+        let mut changed = false;
+        for entry in &mut self.pools {
+            for server in &mut entry.servers {
+                if let Origin::Member { node: its, lost } = server.origin
+                    && its == node
+                    && lost.is_some() != now.is_some()
+                {
+                    Arc::make_mut(server).origin = Origin::Member { node, lost: now };
+                    changed = true;
+                }
+            }
+        }
+        changed
+    }
+
+    fn checked(&mut self, now: Instant, id: ServerId, report: CheckReport) -> bool {
+        let found = self.pools.iter_mut().find(|entry| entry.servers.iter().any(|server| server.id == id));
+        let Some(entry) = found else { return false };
+        let Some(policy) = entry.policy.check.clone() else { return false };
+        let passed = report.status.passed();
+        let judge = |health| health::observe(health, passed, policy.rise, policy.fall);
+        if let Some(server) = entry.servers.iter().find(|server| server.id == id) {
+            let mut record = server.live.lock();
+            record.failures += u64::from(!passed && server.health.is_up());
+            record.last = Some(report);
+        }
+        entry.change_all(now, |server| server.id == id, |server| server.health = judge(server.health))
+    }
+
+    fn tick(&mut self, now: Instant) -> bool {
+        for entry in &self.pools {
+            entry.live.tick();
+            for server in &entry.servers {
+                server.live.tick();
+            }
+        }
+        self.remove_where("its node is lost and its checks fail", |server| {
+            let Origin::Member { lost: Some(lost), .. } = server.origin else { return false };
+            let failing_since = match server.health {
+                // Nothing but the cluster speaks for a server without checks.
+                Health::Unchecked => lost,
+                Health::Initial | Health::Down { .. } => lost.max(server.changed),
+                Health::Up { .. } => return false,
+            };
+            now.saturating_duration_since(failing_since) >= HOLD
+        })
+    }
+
+    fn remove_where(&mut self, reason: &str, gone: impl Fn(&Server) -> bool) -> bool {
+        let mut changed = false;
+        for entry in &mut self.pools {
+            changed |= entry.remove_where(reason, &gone);
+        }
+        changed
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the fields of a new server, each of another type")]
+    fn add(
+        &mut self,
+        now: Instant,
+        pool: usize,
+        origin: Origin,
+        (name, address): (ServerName, SocketAddr),
+        weight: Weight,
+        backup: bool,
+        node: NodeState,
+    ) {
+        self.next_id += 1;
+        let (id, workers) = (ServerId(self.next_id), self.workers);
+        let entry = &mut self.pools[pool];
+        let name = entry.unique_name(name);
+        let server = Server {
+            id,
+            number: entry.next_number,
+            cookie: cookie_value(&entry.name, &name, origin),
+            address,
+            weight,
+            backup,
+            origin,
+            operator: AdminState::Ready,
+            node,
+            health: initial_health(&entry.policy),
+            changed: now,
+            live: Arc::new(ServerLive::new(workers)),
+            name,
+        };
+        entry.next_number += 1;
+        events::joined(&entry.name, &server);
+        entry.servers.push(Arc::new(server));
+    }
+
+    /// The snapshot of what the pools are now; tells of pools that went up or down with it.
+    fn publish(&mut self, now: Instant) -> Snapshot {
+        self.version += 1;
+        let pool = |entry: &Entry| {
+            let Entry { name, policy, servers, live, next_number: _ } = entry;
+            let pool = Pool::new(name.clone(), Arc::clone(policy), servers.clone(), Arc::clone(live));
+            let mut record = live.lock();
+            match (pool.is_up(), record.down_since) {
+                (true, Some(since)) => {
+                    record.downtime += now.saturating_duration_since(since);
+                    record.down_since = None;
+                    record.changed = now;
+                }
+                (false, None) => {
+                    record.downs += 1;
+                    record.down_since = Some(now);
+                    record.changed = now;
+                    events::pool_is_empty(name);
+                }
+                (true, None) | (false, Some(_)) => {}
+            }
+            drop(record);
+            Arc::new(pool)
+        };
+        Snapshot { version: self.version, pools: self.pools.iter().map(pool).collect() }
+    }
+
+    /// Identities, numbers and names are unique.
+    fn check_invariants(&self) {
+        if cfg!(debug_assertions) {
+            let all: Vec<_> = self.pools.iter().flat_map(|entry| &entry.servers).map(|server| server.id).collect();
+            let unique: std::collections::HashSet<_> = all.iter().collect();
+            assert_eq!(unique.len(), all.len(), "a server's identity was given twice");
+            for entry in &self.pools {
+                let names: std::collections::HashSet<_> = entry.servers.iter().map(|server| &server.name).collect();
+                assert_eq!(names.len(), entry.servers.len(), "a name was given twice in {}", entry.name);
+            }
+        }
+    }
+}
+
+impl Entry {
+    /// Changes some servers and tells of those whose state changed with it. Whether anything changed.
+    fn change_all(&mut self, now: Instant, which: impl Fn(&Server) -> bool, change: impl Fn(&mut Server)) -> bool {
+        let mut turned = Vec::new();
+        let mut changed = false;
+        for slot in self.servers.iter_mut().filter(|server| which(server)) {
+            let mut after = Server::clone(slot);
+            change(&mut after);
+            let (before, state) = (slot.state(), after.state());
+            if before == state && after.weight == slot.weight && after.backup == slot.backup && after.node == slot.node
+            {
+                continue;
+            }
+            changed = true;
+            if is_turn(before, state) {
+                after.changed = now;
+                count_turn(now, slot, &after);
+                turned.push((before, slot.id));
+            }
+            *slot = Arc::new(after);
+        }
+        for (before, id) in turned {
+            if let Some(server) = self.servers.iter().find(|server| server.id == id) {
+                events::turned(&self.name, server, before, &self.servers);
+            }
+        }
+        changed
+    }
+
+    fn remove_where(&mut self, reason: &str, gone: impl Fn(&Server) -> bool) -> bool {
+        let before = self.servers.len();
+        self.servers.retain(|server| {
+            let gone = gone(server);
+            if gone {
+                events::removed(&self.name, server, reason);
+            }
+            !gone
+        });
+        self.servers.len() != before
+    }
+
+    /// The name, with a number behind it when another server has it: both live, and a person can tell them apart.
+    fn unique_name(&self, name: ServerName) -> ServerName {
+        let is_free = |name: &ServerName| self.servers.iter().all(|server| server.name != *name);
+        if is_free(&name) {
+            return name;
+        }
+        let numbered = |number: usize| {
+            let suffix = format!("-{number}");
+            let kept = name.as_str().len().min(63 - suffix.len());
+            ServerName::parse(&format!("{}{suffix}", &name.as_str()[..kept])).ok()
+        };
+        let unique = (2..).filter_map(numbered).find(is_free).unwrap_or_else(|| name.clone());
+        tracing::warn!("two servers of {} are named '{name}'; the later one is shown as '{unique}'", self.name);
+        unique
+    }
+}
+
+/// Whether a person is told: up to down, to another administrative state, but not each single check on the way.
+fn is_turn(before: ServerState, after: ServerState) -> bool {
+    match (before, after) {
+        (ServerState::Running(before), ServerState::Running(after))
+        | (ServerState::Drain(before), ServerState::Drain(after)) => before.is_up() != after.is_up(),
+        (ServerState::Maint, ServerState::Maint) => false,
+        (ServerState::Maint | ServerState::Drain(_) | ServerState::Running(_), _) => true,
+    }
+}
+
+/// Keeps the record of how often and how long a server was down.
+fn count_turn(now: Instant, before: &Server, after: &Server) {
+    let mut record = after.live.lock();
+    match (before.health.is_up(), after.health.is_up()) {
+        (true, false) => {
+            record.downs += 1;
+            record.down_since = Some(now);
+        }
+        (false, true) => {
+            let since = record.down_since.take();
+            record.downtime += since.map(|since| now.saturating_duration_since(since)).unwrap_or_default();
+        }
+        (true, true) | (false, false) => {}
+    }
+}
+
+fn initial_health(policy: &PoolPolicy) -> Health {
+    if policy.check.is_some() { Health::Initial } else { Health::Unchecked }
+}
+
+fn is_on(server: &Server, node: NodeId) -> bool {
+    matches!(server.origin, Origin::Member { node: its, .. } if its == node)
+}
+
+/// A server's cookie: the same on every balancer of a cluster, another one for each boot of a node, and telling nothing
+/// about where the server is.
+fn cookie_value(pool: &PoolName, name: &ServerName, origin: Origin) -> Arc<str> {
+    let boot = match origin {
+        Origin::Static => String::from("static"),
+        Origin::Member { node, .. } => node.to_string(),
+    };
+    let digest = Sha256::digest(format!("{pool}\n{name}\n{boot}"));
+    digest[..8].iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
+}
