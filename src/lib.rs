@@ -34,6 +34,9 @@ pub mod model;
 pub mod balance;
 pub mod config;
 pub mod health;
+pub mod http_rules;
+pub mod retry;
+pub mod sticky;
 pub mod swim;
 
 pub mod registry;

@@ -1,0 +1,71 @@
+//! Headers that are for the next hop alone (RFC 9110 section 7.6.1).
+
+use http::{
+    HeaderMap,
+    header::{self, HeaderName},
+};
+
+/// Removes them, with those that Connection nominates.
+///
+/// Transfer-Encoding stays: it has been checked, and the framing of the copy is made from it. What a message cannot do
+/// without can't be nominated away.
+pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    for name in nominated(headers) {
+        headers.remove(name);
+    }
+    for name in [header::CONNECTION, header::UPGRADE, header::TE, header::PROXY_AUTHORIZATION] {
+        headers.remove(name);
+    }
+    headers.remove("keep-alive");
+    headers.remove("proxy-connection");
+}
+
+fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
+    let values = headers.get_all(header::CONNECTION).iter();
+    let tokens = values.flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
+    let names = tokens.filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok());
+    names.filter(|name| !PROTECTED.contains(name)).collect()
+}
+
+/// What a message means without these is another message.
+const PROTECTED: [HeaderName; 12] = [
+    header::HOST,
+    header::CONTENT_LENGTH,
+    header::CONTENT_TYPE,
+    header::CONTENT_ENCODING,
+    header::CONTENT_RANGE,
+    header::TRANSFER_ENCODING,
+    header::COOKIE,
+    header::SET_COOKIE,
+    header::AUTHORIZATION,
+    header::CACHE_CONTROL,
+    header::EXPECT,
+    header::VARY,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nominated_headers_go_and_protected_ones_stay() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("connection", "close, X-Trace , host"),
+            ("connection", "cookie"),
+            ("x-trace", "1"),
+            ("host", "a"),
+            ("cookie", "b=c"),
+            ("keep-alive", "5"),
+            ("te", "trailers"),
+            ("upgrade", "h2c"),
+            ("accept", "*/*"),
+        ] {
+            headers.append(HeaderName::from_static(name), value.parse().unwrap());
+        }
+        strip_hop_by_hop(&mut headers);
+        let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["accept", "cookie", "host"]);
+    }
+}

@@ -1,0 +1,18 @@
+//! What HTTP allows to pass, and what the balancer answers itself.
+//!
+//! A server behind a balancer believes what the balancer let through, so anything that two readers could read in two ways
+//! (request smuggling) is refused here rather than repaired. The rules look at parsed heads only; they are pure.
+
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+mod fault;
+mod forwarding;
+mod hop_by_hop;
+mod request;
+mod response;
+
+pub use fault::Fault;
+pub use forwarding::{Forwarding, add_forwarding_headers};
+pub use hop_by_hop::strip_hop_by_hop;
+pub use request::{Rejection, Screened, screen};
+pub use response::{InvalidResponse, prepare_response};

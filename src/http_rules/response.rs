@@ -1,0 +1,96 @@
+//! Which responses are passed on.
+
+use http::{HeaderMap, StatusCode, header, response::Parts};
+
+use super::strip_hop_by_hop;
+
+/// The response can be read in two ways, or answers another question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidResponse {
+    /// Content-Length together with Transfer-Encoding (RFC 9112 section 6.3).
+    #[error("the response has both Content-Length and Transfer-Encoding")]
+    TwoLengths,
+    /// 101 without a request for an upgrade.
+    #[error("the response switches protocols unasked")]
+    Unasked,
+}
+
+/// Checks a response head and removes what is for us alone; `upgrade` tells whether the request asked for one.
+///
+/// # Errors
+/// When the response must not reach the client.
+pub fn prepare_response(parts: &mut Parts, upgrade: bool) -> Result<(), InvalidResponse> {
+    let switching = parts.status == StatusCode::SWITCHING_PROTOCOLS;
+    if switching && !upgrade {
+        return Err(InvalidResponse::Unasked);
+    }
+    let Noted { length, encoding, hop_by_hop } = Noted::of(&parts.headers);
+    if length && encoding {
+        return Err(InvalidResponse::TwoLengths);
+    }
+    if hop_by_hop && !switching {
+        strip_hop_by_hop(&mut parts.headers);
+    }
+    if encoding {
+        // The client may speak HTTP/1.0: its side of the copy is framed anew.
+        parts.headers.remove(header::TRANSFER_ENCODING);
+    }
+    Ok(())
+}
+
+#[derive(Default)]
+struct Noted {
+    length: bool,
+    encoding: bool,
+    hop_by_hop: bool,
+}
+
+impl Noted {
+    fn of(headers: &HeaderMap) -> Self {
+        let mut noted = Self::default();
+        for name in headers.keys() {
+            match *name {
+                header::CONTENT_LENGTH => noted.length = true,
+                header::TRANSFER_ENCODING => noted.encoding = true,
+                header::CONNECTION | header::UPGRADE | header::TE => noted.hop_by_hop = true,
+                _ => noted.hop_by_hop |= matches!(name.as_str(), "keep-alive" | "proxy-connection"),
+            }
+        }
+        noted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Response;
+
+    fn prepare(status: u16, headers: &[(&str, &str)], upgrade: bool) -> Result<HeaderMap, InvalidResponse> {
+        let mut builder = Response::builder().status(status);
+        for (name, value) in headers {
+            builder = builder.header(*name, *value);
+        }
+        let mut parts = builder.body(()).unwrap().into_parts().0;
+        prepare_response(&mut parts, upgrade).map(|()| parts.headers)
+    }
+
+    #[test]
+    fn a_response_with_two_lengths_is_refused() {
+        let headers = [("content-length", "3"), ("transfer-encoding", "chunked")];
+        assert_eq!(prepare(200, &headers, false), Err(InvalidResponse::TwoLengths));
+    }
+
+    #[test]
+    fn protocols_are_switched_only_on_request() {
+        let headers = [("connection", "upgrade"), ("upgrade", "websocket")];
+        assert_eq!(prepare(101, &headers, false), Err(InvalidResponse::Unasked));
+        assert_eq!(prepare(101, &headers, true).map(|left| left.len()), Ok(2));
+        assert_eq!(prepare(200, &headers, true).map(|left| left.len()), Ok(0));
+    }
+
+    #[test]
+    fn the_framing_of_the_copy_is_made_anew() {
+        assert_eq!(prepare(200, &[("transfer-encoding", "chunked")], false).map(|left| left.len()), Ok(0));
+        assert_eq!(prepare(200, &[("content-length", "3")], false).map(|left| left.len()), Ok(1));
+    }
+}

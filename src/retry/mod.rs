@@ -1,0 +1,115 @@
+//! What may be sent again, to whom, and when.
+//!
+//! The question is never "would it help" but "could the server have acted on it already". A request that never left may
+//! always be sent; one that left may be sent again only if repeating it is harmless (RFC 9110 section 9.2.2) and the server
+//! closed a connection that it had kept for reuse, which is what an idle timeout looks like.
+
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use std::time::Duration;
+
+use http::Method;
+
+/// How a try failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// No connection was made.
+    Connect,
+    /// The connection was there, but nothing of the request was written to it.
+    NotSent,
+    /// The request was sent, and the connection closed before any byte of a response.
+    ClosedBeforeResponse,
+}
+
+/// What has been done for a request so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct History {
+    /// Connections that failed.
+    pub connect_failures: u32,
+    /// How many may.
+    pub retries: u32,
+    /// Whether the request was sent a second time already.
+    pub resent: bool,
+    /// Whether the connection had served a request before.
+    pub reused: bool,
+    /// Whether the request can be repeated: idempotent, and nothing of its body was read.
+    pub repeatable: bool,
+    /// Whether the pool has a server that was not tried.
+    pub others_left: bool,
+}
+
+/// What to do now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// Choose a server that was not tried.
+    Elsewhere,
+    /// Try the same servers again after a pause.
+    Again {
+        /// How long to wait first.
+        after: Duration,
+    },
+    /// The same server, on a fresh connection, at once.
+    FreshConnection,
+    /// Answer with the error.
+    GiveUp,
+}
+
+/// Pause before a server is tried again that has just refused: long enough for one that restarts.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// Decides what happens to a request whose last try failed.
+pub fn decide(failure: Failure, history: History) -> Decision {
+    let History { connect_failures, retries, resent, reused, repeatable, others_left } = history;
+    match failure {
+        Failure::NotSent if reused => Decision::FreshConnection,
+        // A server that accepts and closes at once is as good as one that refuses.
+        Failure::Connect | Failure::NotSent if connect_failures > retries => Decision::GiveUp,
+        Failure::Connect | Failure::NotSent if others_left => Decision::Elsewhere,
+        Failure::Connect | Failure::NotSent => Decision::Again { after: PAUSE },
+        Failure::ClosedBeforeResponse if reused && repeatable && !resent => Decision::FreshConnection,
+        Failure::ClosedBeforeResponse => Decision::GiveUp,
+    }
+}
+
+/// Whether repeating the method is harmless (RFC 9110 section 9.2.2).
+pub fn is_idempotent(method: &Method) -> bool {
+    [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE, Method::PUT, Method::DELETE].contains(method)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: History =
+        History { connect_failures: 1, retries: 3, resent: false, reused: true, repeatable: true, others_left: true };
+
+    #[test]
+    fn a_refused_request_goes_elsewhere_until_the_retries_are_used_up() {
+        assert_eq!(decide(Failure::Connect, FIRST), Decision::Elsewhere);
+        assert_eq!(decide(Failure::Connect, History { others_left: false, ..FIRST }), Decision::Again { after: PAUSE });
+        assert_eq!(decide(Failure::Connect, History { connect_failures: 3, ..FIRST }), Decision::Elsewhere);
+        assert_eq!(decide(Failure::Connect, History { connect_failures: 4, ..FIRST }), Decision::GiveUp);
+    }
+
+    #[test]
+    fn a_sent_request_is_repeated_once_and_only_when_harmless() {
+        let closed = |history| decide(Failure::ClosedBeforeResponse, history);
+        assert_eq!(closed(FIRST), Decision::FreshConnection);
+        assert_eq!(closed(History { resent: true, ..FIRST }), Decision::GiveUp);
+        assert_eq!(closed(History { reused: false, ..FIRST }), Decision::GiveUp);
+        assert_eq!(closed(History { repeatable: false, ..FIRST }), Decision::GiveUp);
+    }
+
+    #[test]
+    fn a_request_that_never_left_may_always_be_sent() {
+        let worst = History { repeatable: false, resent: true, ..FIRST };
+        assert_eq!(decide(Failure::NotSent, worst), Decision::FreshConnection);
+        assert_eq!(decide(Failure::NotSent, History { reused: false, ..worst }), Decision::Elsewhere);
+    }
+
+    #[test]
+    fn a_post_is_not_idempotent() {
+        assert!(is_idempotent(&Method::GET) && is_idempotent(&Method::DELETE));
+        assert!(!is_idempotent(&Method::POST) && !is_idempotent(&Method::PATCH));
+    }
+}
