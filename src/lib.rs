@@ -40,5 +40,7 @@ pub mod sticky;
 pub mod swim;
 
 pub mod registry;
+pub mod telemetry;
 
 pub mod cluster;
+pub mod net;

@@ -1,0 +1,136 @@
+//! A socket that remembers what passed through it, and when.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    task::{Context, Poll, ready},
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+
+use super::clock::{Millis, now_coarse};
+
+/// What passed through a socket. One thread writes it; the atomics are plain loads and stores.
+#[derive(Debug, Default)]
+pub struct Pulse {
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
+    last: AtomicU64,
+    write_blocked: AtomicBool,
+}
+
+impl Pulse {
+    /// A pulse that begins now.
+    pub fn new() -> Self {
+        let pulse = Self::default();
+        pulse.touch();
+        pulse
+    }
+
+    /// Bytes read so far.
+    pub fn bytes_in(&self) -> u64 {
+        self.bytes_in.load(Relaxed)
+    }
+
+    /// Bytes written so far.
+    pub fn bytes_out(&self) -> u64 {
+        self.bytes_out.load(Relaxed)
+    }
+
+    /// When a byte last passed in either direction.
+    pub fn last(&self) -> Millis {
+        Millis(self.last.load(Relaxed))
+    }
+
+    /// Whether the other side keeps us from writing.
+    pub fn is_write_blocked(&self) -> bool {
+        self.write_blocked.load(Relaxed)
+    }
+
+    /// Counts now as a moment of activity.
+    pub fn touch(&self) {
+        self.last.store(now_coarse().0, Relaxed);
+    }
+
+    fn add(&self, counter: &AtomicU64, bytes: usize) {
+        counter.store(counter.load(Relaxed) + bytes as u64, Relaxed);
+        self.touch();
+    }
+}
+
+/// A TCP connection with its [`Pulse`].
+#[derive(Debug)]
+pub struct Metered {
+    stream: TcpStream,
+    pulse: Arc<Pulse>,
+}
+
+impl Metered {
+    /// Measures `stream` with `pulse`.
+    pub fn new(stream: TcpStream, pulse: Arc<Pulse>) -> Self {
+        Self { stream, pulse }
+    }
+
+    /// The connection itself.
+    pub fn get_ref(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    fn note_write(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        let blocked = result.is_pending();
+        if self.pulse.is_write_blocked() != blocked {
+            self.pulse.write_blocked.store(blocked, Relaxed);
+        }
+        if let Poll::Ready(Ok(written)) = result {
+            self.pulse.add(&self.pulse.bytes_out, written);
+        }
+        result
+    }
+}
+
+impl AsyncRead for Metered {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        let read = buf.filled().len() - before;
+        if read > 0 {
+            self.pulse.add(&self.pulse.bytes_in, read);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Metered {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.note_write(result)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.note_write(result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,13 @@
+//! Sockets: where they are opened, how their bytes and silences are measured, and how names become addresses.
+
+mod clock;
+mod listen;
+mod metered;
+mod resolve;
+mod watchdog;
+
+pub use clock::{Millis, now_coarse};
+pub use listen::{BindError, bind_all, bind_udp, listen_addresses};
+pub use metered::{Metered, Pulse};
+pub use resolve::{ResolveError, resolve};
+pub use watchdog::Watchdog;
