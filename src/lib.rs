@@ -44,3 +44,5 @@ pub mod telemetry;
 
 pub mod cluster;
 pub mod net;
+pub mod proxy;
+pub mod upstream;

@@ -111,6 +111,11 @@ impl Registry {
         &self.frontends
     }
 
+    /// Client connections of all frontends.
+    pub fn connections(&self) -> u32 {
+        self.frontends.iter().map(|frontend| frontend.connections.now()).sum()
+    }
+
     /// When this process began to serve.
     pub fn started(&self) -> Instant {
         self.started

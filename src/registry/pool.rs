@@ -48,6 +48,13 @@ impl Pool {
             .find(|server| !avoid.contains(&server.id))
     }
 
+    /// Whether [`Pool::choose`] would find a server.
+    pub fn has_other_than(&self, avoid: &[ServerId]) -> bool {
+        (0..self.order.len())
+            .filter_map(|turn| self.order.pick(turn))
+            .any(|index| !avoid.contains(&self.servers[index].id))
+    }
+
     /// The server that a cookie names, whatever its state.
     pub fn by_cookie(&self, value: &[u8]) -> Option<&Arc<Server>> {
         self.servers.iter().find(|server| server.cookie.as_bytes() == value)

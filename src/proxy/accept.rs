@@ -1,0 +1,47 @@
+//! Accepting connections.
+
+use std::{io, rc::Rc, time::Duration};
+
+use tokio::net::TcpListener;
+
+use super::{
+    connection::serve,
+    worker::{Frontend, Worker},
+};
+
+/// First pause after the system could not give another connection; doubled each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+/// Longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Accepts connections and serves each in a task of its own, until it is dropped.
+///
+/// Needs a `LocalSet`. When descriptors run out it closes idle connections to servers and waits a little, rather than
+/// spin.
+pub async fn accept_loop(listener: &TcpListener, worker: &Rc<Worker>, frontend: &Rc<Frontend>) {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match listener.accept().await {
+            Ok((stream, address)) => {
+                pause = FIRST_PAUSE;
+                tokio::task::spawn_local(serve(Rc::clone(worker), Rc::clone(frontend), stream, address));
+            }
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                tracing::warn!(
+                    "cannot accept connections on {}: {error}; trying again in {pause:?}",
+                    frontend.live.name
+                );
+                worker.idle.borrow_mut().clear();
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+    }
+}
+
+/// Errors of a connection that ended before it was accepted (accept(2)).
+fn is_of_one_connection(error: &io::Error) -> bool {
+    [io::ErrorKind::ConnectionAborted, io::ErrorKind::ConnectionReset, io::ErrorKind::ConnectionRefused]
+        .contains(&error.kind())
+}

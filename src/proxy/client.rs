@@ -1,0 +1,234 @@
+//! One client connection, as its requests and its timers see it.
+
+use std::{
+    cell::{Cell, RefCell},
+    net::SocketAddr,
+    rc::Rc,
+    sync::{Arc, atomic::AtomicU64},
+    task::Waker,
+    time::Duration,
+};
+
+use http::HeaderValue;
+
+use super::worker::{Frontend, Settings, Worker};
+use crate::{
+    http_rules::Forwarding,
+    net::{Millis, Pulse, now_coarse},
+    registry::{FrontendCounters, FrontendLive, Occupied, add},
+};
+
+/// One client connection.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) worker: Rc<Worker>,
+    pub(super) frontend: Rc<Frontend>,
+    pub(super) settings: Settings,
+    pub(super) address: SocketAddr,
+    pub(super) forwarding: Forwarding,
+    pub(super) pulse: Arc<Pulse>,
+    stage: Cell<Stage>,
+    upload: RefCell<Option<Rc<Upload>>>,
+    counted: Cell<(u64, u64)>,
+    _occupied: Occupied<FrontendLive>,
+}
+
+/// What the connection waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// The first byte of a request.
+    Idle {
+        /// Since when.
+        since: Millis,
+        /// Bytes that had been received then.
+        received: u64,
+        /// Whether it is the first request.
+        first: bool,
+    },
+    /// The rest of a request's head.
+    Head {
+        /// When its first byte came.
+        since: Millis,
+    },
+    /// The end of a response.
+    Busy,
+}
+
+/// Why a connection was given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Overdue {
+    /// No request came; nobody misses it.
+    Idle,
+    /// A request head was not complete in time.
+    Head,
+    /// The client stopped reading a response.
+    Reading,
+    /// The client stopped sending a body; the request was told.
+    Sending,
+}
+
+impl Client {
+    pub(super) fn new(
+        worker: &Rc<Worker>,
+        frontend: &Rc<Frontend>,
+        address: SocketAddr,
+        local_port: u16,
+        pulse: Arc<Pulse>,
+    ) -> Rc<Self> {
+        let text = |text: String| HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"));
+        let stage = Stage::Idle { since: now_coarse(), received: 0, first: true };
+        let client = Self {
+            worker: Rc::clone(worker),
+            frontend: Rc::clone(frontend),
+            settings: worker.settings(),
+            address,
+            forwarding: Forwarding {
+                client: text(address.ip().to_canonical().to_string()),
+                port: text(local_port.to_string()),
+                proto: HeaderValue::from_static("http"),
+            },
+            pulse,
+            stage: Cell::new(stage),
+            upload: RefCell::new(None),
+            counted: Cell::new((0, 0)),
+            _occupied: Occupied::enter(&frontend.live),
+        };
+        add(&client.counters().connections, 1);
+        Rc::new(client)
+    }
+
+    pub(super) fn counters(&self) -> &FrontendCounters {
+        self.frontend.live.counters(self.worker.slot)
+    }
+
+    /// A request's head is complete. How long it took.
+    pub(super) fn begin_request(&self) -> Duration {
+        let took = match self.stage.replace(Stage::Busy) {
+            Stage::Head { since } => since.until(now_coarse()),
+            Stage::Idle { .. } | Stage::Busy => Duration::ZERO,
+        };
+        *self.upload.borrow_mut() = None;
+        took
+    }
+
+    /// A response is complete, as far as it is ours to say.
+    pub(super) fn end_request(&self) {
+        self.count_bytes();
+        let received = self.pulse.bytes_in();
+        self.stage.set(Stage::Idle { since: now_coarse(), received, first: false });
+    }
+
+    /// The body of the request begins to be read.
+    pub(super) fn begin_upload(&self, upload: &Rc<Upload>) {
+        *self.upload.borrow_mut() = Some(Rc::clone(upload));
+    }
+
+    /// What the connection waits for, after it has read all that came.
+    pub(super) fn stage(&self) -> Stage {
+        if let Stage::Idle { received, .. } = self.stage.get()
+            && self.pulse.bytes_in() > received
+        {
+            self.stage.set(Stage::Head { since: now_coarse() });
+        }
+        self.stage.get()
+    }
+
+    /// When the client will have been silent too long, and what for.
+    pub(super) fn deadline(&self) -> Option<(Millis, Overdue)> {
+        let timeouts = &self.settings.timeouts;
+        match self.stage() {
+            Stage::Idle { since, first: true, .. } => Some((since.after(timeouts.request_head), Overdue::Idle)),
+            Stage::Idle { since, first: false, .. } => Some((since.after(timeouts.keep_alive), Overdue::Idle)),
+            Stage::Head { since } => Some((since.after(timeouts.request_head), Overdue::Head)),
+            Stage::Busy => {
+                let overdue = if self.pulse.is_write_blocked() {
+                    Overdue::Reading
+                } else if self.upload.borrow().as_ref().is_some_and(|upload| upload.waits()) {
+                    Overdue::Sending
+                } else {
+                    return None;
+                };
+                Some((self.pulse.last().after(timeouts.client), overdue))
+            }
+        }
+    }
+
+    /// Ends an upload whose client fell silent; the request learns of it.
+    pub(super) fn expire_upload(&self) {
+        if let Some(upload) = self.upload.borrow_mut().take() {
+            upload.expire();
+        }
+    }
+
+    /// Counts the bytes that passed since the last call.
+    pub(super) fn count_bytes(&self) {
+        let now = (self.pulse.bytes_in(), self.pulse.bytes_out());
+        let before = self.counted.replace(now);
+        let counters = self.counters();
+        let count = |counter: &AtomicU64, amount| add(counter, amount);
+        count(&counters.bytes_in, now.0 - before.0);
+        count(&counters.bytes_out, now.1 - before.1);
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.count_bytes();
+    }
+}
+
+/// How the transfer of a request's body stands.
+#[derive(Debug, Default)]
+pub(super) struct Upload {
+    pub(super) received: Cell<u64>,
+    progress: Cell<Progress>,
+    waker: RefCell<Option<Waker>>,
+}
+
+/// Where the transfer of a request's body has come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Progress {
+    /// There is more, and nobody waits for it.
+    #[default]
+    Open,
+    /// We wait for the client.
+    Waiting,
+    /// All of it is passed on.
+    Complete,
+    /// The client was silent too long.
+    Expired,
+    /// It is longer than allowed.
+    TooLarge,
+    /// It broke off, or is not valid.
+    Broken,
+}
+
+impl Upload {
+    pub(super) fn progress(&self) -> Progress {
+        self.progress.get()
+    }
+
+    pub(super) fn set(&self, progress: Progress) {
+        self.progress.set(progress);
+    }
+
+    /// Notes that the client owes the next piece, and whom to wake if it never comes.
+    pub(super) fn wait(&self, waker: &Waker) {
+        self.progress.set(Progress::Waiting);
+        let mut known = self.waker.borrow_mut();
+        if !known.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            *known = Some(waker.clone());
+        }
+    }
+
+    fn waits(&self) -> bool {
+        self.progress.get() == Progress::Waiting
+    }
+
+    fn expire(&self) {
+        self.progress.set(Progress::Expired);
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! From a client's request to a server's response.
+//!
+//! A worker serves its connections on one thread and shares nothing with the others but the registry, so nothing here takes
+//! a lock. Each request carries an [`Exchange`](exchange::Exchange), which counts it, keeps its place on the server, and
+//! writes its log line when it is dropped: at the end of the response's body, wherever that comes.
+//!
+//! ```text
+//! accept -> connection -> Observe -> Screen -> forward -> upstream
+//!                         (counts)   (rules)   (chooses, retries, answers)
+//! ```
+
+mod accept;
+mod body;
+mod client;
+mod connection;
+mod exchange;
+mod forward;
+mod stack;
+mod tunnel;
+mod worker;
+
+pub use accept::accept_loop;
+pub use worker::{Frontend, Settings, Worker};
