@@ -39,3 +39,4 @@ pub mod swim;
 pub mod registry;
 
 pub mod cluster;
+pub mod probe;
