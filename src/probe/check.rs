@@ -76,7 +76,18 @@ impl Found {
 async fn connect(address: SocketAddr) -> Result<TcpStream, Found> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
     let socket = socket.map_err(|error| Found::problem(CheckStatus::SocketError, words(&error)))?;
-    socket.connect(address).await.map_err(|error| Found::problem(connect_status(&error), words(&error)))
+    let stream = socket.connect(address).await;
+    let stream = stream.map_err(|error| Found::problem(connect_status(&error), words(&error)))?;
+    if is_own_echo(&stream) {
+        return Err(Found::problem(CheckStatus::L4Connect, "Connection refused"));
+    }
+    Ok(stream)
+}
+
+/// Whether the connection leads to itself: on one machine the system may choose the very port that is being connected to, and
+/// with nobody listening there the two ends meet (RFC 9293 section 3.5, simultaneous open). Rare, but a check asks often.
+fn is_own_echo(stream: &TcpStream) -> bool {
+    matches!((stream.local_addr(), stream.peer_addr()), (Ok(local), Ok(peer)) if local == peer)
 }
 
 /// Whether the server or this machine is to blame for a connection that was not made.
@@ -280,6 +291,16 @@ mod tests {
         }
         let report = check(address, &CheckKind::Tcp, SHORT).await;
         assert_eq!((report.status, report.detail.as_str()), (CheckStatus::L4Timeout, "no connection within 50ms"));
+    }
+
+    #[tokio::test]
+    async fn a_connection_to_itself_is_told_from_a_server() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        assert!(!is_own_echo(&TcpStream::connect(listener.local_addr().unwrap()).await.unwrap()));
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let itself = socket.local_addr().unwrap();
+        assert!(is_own_echo(&socket.connect(itself).await.unwrap()));
     }
 
     #[test]
