@@ -40,3 +40,5 @@ pub mod registry;
 
 pub mod cluster;
 pub mod probe;
+
+pub mod agent;
