@@ -4,7 +4,7 @@
 //! for it: keeps its exit status, hands on signals, reaps orphans. Why not a shell script and an init: the order of those
 //! steps is what loses requests, and only one process that knows all of them can keep it.
 //!
-//! [`lifecycle`] decides and is pure; [`shell`] acts. The cluster is behind [`Membership`], so that this room can be tested
+//! `lifecycle` decides and is pure; `shell` acts. The cluster is behind [`Membership`], so that this room can be tested
 //! without one.
 
 #[cfg(test)]

@@ -71,6 +71,8 @@ pub async fn run(
                 },
                 Action::Announce(state) => membership.set_state(state).await,
                 Action::AwaitDrained => {
+                    let limit = humantime::format_duration(settings.drain_timeout);
+                    tracing::info!("draining: no new requests, and at most {limit} for those in flight");
                     drain_began = Some(Instant::now());
                     drain.set(membership.drained().fuse());
                 }
@@ -92,7 +94,7 @@ pub async fn run(
         let input = tokio::select! {
             Some(signal) = signals.next() => match signal {
                 Signal::Terminate | Signal::Interrupt => {
-                    tell_of_stop(signal, drain_began.is_some(), life.is_draining(), settings.drain_timeout);
+                    tell_of_stop(signal, drain_began.is_some(), life.is_draining());
                     Input::Terminate
                 }
                 Signal::Hangup | Signal::Quit | Signal::User1 | Signal::User2 | Signal::WindowChange => {
@@ -146,13 +148,10 @@ fn tell_of_failed_start(error: &StartError) {
     }
 }
 
-fn tell_of_stop(signal: Signal, again: bool, is_draining: bool, drain_timeout: Duration) {
-    let limit = humantime::format_duration(drain_timeout);
+fn tell_of_stop(signal: Signal, again: bool, is_draining: bool) {
     match (again, is_draining) {
-        (false, _) => tracing::info!(
-            "{signal}: asking the balancers to send nothing new, and waiting at most {limit} for what is in flight"
-        ),
-        (true, true) => tracing::warn!("{signal} again: no longer waiting"),
+        (false, _) => tracing::info!("{signal}: ending"),
+        (true, true) => tracing::warn!("{signal} again: no longer waiting for the drain"),
         (true, false) => tracing::info!("{signal} again: the application was already asked to end"),
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Why not a task for each server: a thousand tasks would each hold a timer and a copy of the policy, and nobody could say
 //! what they will do next. One future owns every check that is in flight, so that dropping it ends them all, and a pure
-//! [`schedule`] says who is due, so that time can be an argument in its tests.
+//! `schedule` says who is due, so that time can be an argument in its tests.
 
 mod check;
 mod runner;
