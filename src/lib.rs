@@ -44,5 +44,8 @@ pub mod telemetry;
 
 pub mod cluster;
 pub mod net;
+pub mod probe;
 pub mod proxy;
 pub mod upstream;
+
+pub mod agent;

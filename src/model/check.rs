@@ -31,6 +31,11 @@ impl CheckStatus {
         matches!(self, Self::L4Ok | Self::L7Ok)
     }
 
+    /// Whether it says anything about the server: a check that could not even begin here blames nobody.
+    pub fn is_verdict(self) -> bool {
+        !matches!(self, Self::Initializing | Self::SocketError)
+    }
+
     /// The short code, as in column `check_status`.
     pub fn code(self) -> &'static str {
         self.words().0

@@ -80,6 +80,22 @@ fn a_new_server_gets_nothing_before_its_first_check_passed() {
 }
 
 #[test]
+fn a_check_that_could_not_begin_blames_nobody() {
+    let (registry, now) = registry(PoolPolicy::default());
+    registry.apply(now, member(1, "s1", 3001, NodeState::Ready));
+    let server = pool(&registry).servers[0].clone();
+    registry.apply(now, checked(&server, true));
+    let report =
+        CheckReport { status: CheckStatus::SocketError, code: None, duration: Duration::ZERO, detail: String::new() };
+    for _ in 0..3 {
+        registry.apply(now, Command::Checked { server: server.id, report: report.clone() });
+    }
+    assert_eq!(pool(&registry).servers[0].state().to_string(), "UP");
+    let record = server.live.record();
+    assert_eq!((record.failures, record.last), (0, Some(report)));
+}
+
+#[test]
 fn a_draining_node_gets_nothing_from_the_moment_apply_returns() {
     let (registry, now) = registry(unchecked());
     registry.apply(now, member(1, "s1", 3001, NodeState::Ready));

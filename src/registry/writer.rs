@@ -169,12 +169,16 @@ impl Writer {
         let found = self.pools.iter_mut().find(|entry| entry.servers.iter().any(|server| server.id == id));
         let Some(entry) = found else { return false };
         let Some(policy) = entry.policy.check.clone() else { return false };
-        let passed = report.status.passed();
+        let (passed, is_verdict) = (report.status.passed(), report.status.is_verdict());
         let judge = |health| health::observe(health, passed, policy.rise, policy.fall);
         if let Some(server) = entry.servers.iter().find(|server| server.id == id) {
             let mut record = server.live.lock();
-            record.failures += u64::from(!passed && server.health.is_up());
+            record.failures += u64::from(is_verdict && !passed && server.health.is_up());
             record.last = Some(report);
+        }
+        // A balancer that runs out of descriptors must not take its own servers down.
+        if !is_verdict {
+            return false;
         }
         entry.change_all(now, |server| server.id == id, |server| server.health = judge(server.health))
     }
