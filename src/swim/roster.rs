@@ -148,7 +148,8 @@ impl Roster {
     /// The live member failed or left; `None` when it was not alive, unless it turns from failed to left.
     pub(crate) fn depart(&mut self, now: Duration, node_id: NodeId, standing: Standing) -> Option<Member> {
         let entry = self.entries.get_mut(&node_id)?;
-        if !entry.is_alive() && !(entry.standing == Standing::Failed && standing == Standing::Left) {
+        let corrected = entry.standing == Standing::Failed && standing == Standing::Left;
+        if !entry.is_alive() && !corrected {
             return None;
         }
         (entry.standing, entry.since, entry.ask) = (standing, now, None);
@@ -199,7 +200,7 @@ impl Roster {
     }
 
     /// Drops departed members that are old or too many.
-    fn expire(&mut self, now: Duration) {
+    pub(crate) fn expire(&mut self, now: Duration) {
         self.entries.retain(|_, entry| entry.is_alive() || entry.since + DEPARTED_FOR > now);
         let mut departed: Vec<_> = self
             .entries

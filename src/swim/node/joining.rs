@@ -35,6 +35,7 @@ impl Node {
         if !self.has_somebody_to_dial() || !self.keeper.is_due(self.now, &mut self.rng) {
             return;
         }
+        self.roster.expire(self.now);
         if self.has_seeds {
             out.push(Output::ResolveSeeds);
         }

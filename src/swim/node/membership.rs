@@ -129,6 +129,8 @@ impl Node {
             self.delivery.track(self.now, node_id);
             // It may know of us only by rumour, or not at all: it takes our record once it knows us.
             self.announce(identity);
+        } else {
+            self.delivery.forget(node_id);
         }
     }
 

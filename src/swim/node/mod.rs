@@ -315,7 +315,8 @@ impl Node {
     /// Carries what foca decided into the roster and out, and draws the conclusions.
     fn settle(&mut self, out: &mut Vec<Output>) {
         self.flush(out);
-        let content = self.is_content();
+        // Without seeds there are only the dead to look for, who have seeds of their own: no hurry.
+        let content = !self.has_seeds || self.is_content();
         self.keeper.set_content(self.now, content, &mut self.rng);
         self.retune();
         // What the flush made due (a record for a balancer that just appeared) need not wait for the next tick.

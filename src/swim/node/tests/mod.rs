@@ -1,223 +1,14 @@
 //! Many nodes on one virtual network and clock.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
-    time::Duration,
-};
+mod net;
+
+use std::time::Duration;
 
 use proptest::prelude::*;
-use rand::{SeedableRng, rngs::StdRng};
 
+use self::net::{B, N, Net, addr, cluster, ms};
 use super::*;
-use crate::{
-    model::{PoolName, ServerName},
-    swim::Kind,
-};
-
-const LATENCY: Duration = Duration::from_millis(1);
-
-fn ms(ms: u64) -> Duration {
-    Duration::from_millis(ms)
-}
-
-fn addr(text: &str) -> SocketAddr {
-    text.parse().unwrap()
-}
-
-struct Host {
-    node: Node,
-    started: Duration,
-    seeds: Vec<SocketAddr>,
-    in_flight: u32,
-    /// Latest record of each member, as the pool has it.
-    pool: BTreeMap<NodeId, (ServiceRecord, SocketAddr)>,
-    /// What happened, with the time.
-    log: Vec<(Duration, Output)>,
-}
-
-impl Host {
-    fn saw(&self, what: impl Fn(&Output) -> bool) -> Option<Duration> {
-        self.log.iter().find(|(_, output)| what(output)).map(|&(at, _)| at)
-    }
-}
-
-/// Hosts by the address that they are bound to, datagrams by the time of their arrival.
-#[derive(Default)]
-struct Net {
-    now: Duration,
-    boots: u64,
-    hosts: BTreeMap<SocketAddr, Host>,
-    wire: BTreeMap<(Duration, u64), (SocketAddr, SocketAddr, Vec<u8>)>,
-    sent: u64,
-    /// Second addresses of hosts, which use them as source when they send to one.
-    aliases: BTreeMap<SocketAddr, SocketAddr>,
-    cut: BTreeSet<SocketAddr>,
-}
-
-impl Net {
-    fn start(&mut self, role: Role, at: &str, seeds: &[&str]) -> NodeId {
-        self.start_as(role, at, at, true, 1_700_000_000_000 + self.now.as_millis() as u64, seeds)
-    }
-
-    fn start_as(
-        &mut self,
-        role: Role,
-        at: &str,
-        advertised: &str,
-        given: bool,
-        generation: u64,
-        seeds: &[&str],
-    ) -> NodeId {
-        self.boots += 1;
-        let node_id = NodeId(self.boots);
-        let (name, service) = (format!("host{}", self.boots), "nodes");
-        let mut record = ServiceRecord::new(ServerName::parse(&name).unwrap(), PoolName::parse(service).unwrap(), 3000);
-        record.state = NodeState::Ready;
-        let config = NodeConfig {
-            identity: Identity::new(addr(advertised), generation, node_id, role).unwrap(),
-            address_is_given: given,
-            has_seeds: !seeds.is_empty(),
-            record,
-        };
-        let node = Node::new(config, StdRng::seed_from_u64(self.boots));
-        let seeds = seeds.iter().map(|seed| addr(seed)).collect();
-        let host = Host { node, started: self.now, seeds, in_flight: 0, pool: BTreeMap::new(), log: Vec::new() };
-        self.hosts.insert(addr(at), host);
-        node_id
-    }
-
-    fn kill(&mut self, at: &str) {
-        self.hosts.remove(&addr(at));
-    }
-
-    fn host(&self, at: &str) -> &Host {
-        &self.hosts[&addr(at)]
-    }
-
-    fn give(&mut self, at: &str, input: Input<'_>) {
-        self.input(addr(at), input);
-    }
-
-    fn set_state(&mut self, at: &str, state: NodeState) {
-        let record = ServiceRecord { state, ..self.host(at).node.record().clone() };
-        self.give(at, Input::SetRecord(record));
-    }
-
-    fn input(&mut self, at: SocketAddr, input: Input<'_>) {
-        let Some(host) = self.hosts.get_mut(&at) else { return };
-        let mut out = Vec::new();
-        host.node.handle(self.now - host.started, input, &mut out);
-        for output in out {
-            self.output(at, output);
-        }
-    }
-
-    fn output(&mut self, at: SocketAddr, output: Output) {
-        let now = self.now;
-        let host = self.hosts.get_mut(&at).unwrap();
-        match output.clone() {
-            Output::Send { to, bytes } => {
-                assert!(bytes.len() <= crate::swim::MAX_DATAGRAM);
-                let target = self.aliases.get(&to).copied().unwrap_or(to);
-                // The source belongs to the way: whoever is dialled by a loopback address sees one.
-                let own_alias = self.aliases.iter().find(|(alias, own)| {
-                    **own == at && alias.ip().is_loopback() == to.ip().is_loopback() && at.ip() != alias.ip()
-                });
-                let source = match own_alias {
-                    Some((alias, _)) if to.ip().is_loopback() => *alias,
-                    Some(_) | None => at,
-                };
-                if !self.cut.contains(&at) && !self.cut.contains(&target) {
-                    self.sent += 1;
-                    self.wire.insert((now + LATENCY, self.sent), (target, source, bytes));
-                }
-                return;
-            }
-            Output::ResolveSeeds => {
-                let seeds = host.seeds.clone();
-                return self.input(at, Input::SeedsResolved(seeds));
-            }
-            Output::FindAddress { toward } => {
-                let ip = if toward.ip().is_loopback() { addr("127.0.0.1:1").ip() } else { at.ip() };
-                return self.input(at, Input::LocalAddress(Some(ip)));
-            }
-            Output::Record { record, address, role: _, news: _ } => {
-                let (node_id, version, in_flight) = (record.node_id, record.version, host.in_flight);
-                host.log.push((now, output));
-                host.pool.insert(node_id, (record, address));
-                return self.input(at, Input::Applied { node_id, version, in_flight });
-            }
-            Output::MemberUp(_)
-            | Output::MemberDown(_)
-            | Output::MemberLeft(_)
-            | Output::MemberReplaced(_)
-            | Output::Renewed(_)
-            | Output::Identified(_)
-            | Output::AddressMismatch { .. }
-            | Output::Gone => host.log.push((now, output)),
-        }
-    }
-
-    /// Runs until the condition holds; how long it took.
-    #[track_caller]
-    fn wait(&mut self, limit: Duration, what: &str, condition: impl Fn(&Self) -> bool) -> Duration {
-        let start = self.now;
-        while !condition(self) {
-            assert!(self.now < start + limit, "{what} took longer than {limit:?}");
-            self.step();
-        }
-        self.now - start
-    }
-
-    fn run(&mut self, time: Duration) {
-        let end = self.now + time;
-        while self.now < end {
-            self.step();
-        }
-    }
-
-    /// The next thing that happens, at most 10 ms ahead.
-    fn step(&mut self) {
-        let mut next = self.now + ms(10);
-        if let Some(((at, _), _)) = self.wire.first_key_value() {
-            next = next.min(*at);
-        }
-        for host in self.hosts.values() {
-            next = next.min(host.node.next_deadline().map_or(next, |deadline| deadline + host.started));
-        }
-        self.now = self.now.max(next);
-        while let Some(entry) = self.wire.first_entry().filter(|entry| entry.key().0 <= self.now) {
-            let (to, from, bytes) = entry.remove();
-            self.input(to, Input::Datagram { from, bytes: &bytes });
-        }
-        let due = |host: &Host| host.node.next_deadline().is_some_and(|at| at + host.started <= self.now);
-        let due: Vec<_> = self.hosts.iter().filter(|(_, host)| due(host)).map(|(at, _)| *at).collect();
-        for at in due {
-            self.input(at, Input::Tick);
-        }
-    }
-
-    /// Whether the balancer has exactly these servers, all of them alive.
-    fn serves(&self, balancer: &str, nodes: &[NodeId]) -> bool {
-        let host = self.host(balancer);
-        let alive: Vec<_> = host.node.roster.alive().map(|entry| entry.identity.node_id()).collect();
-        alive == nodes && nodes.iter().all(|node| host.pool.contains_key(node))
-    }
-}
-
-const B: &str = "10.0.0.1:7946";
-const N: [&str; 3] = ["10.0.0.11:7946", "10.0.0.12:7946", "10.0.0.13:7946"];
-
-/// A balancer with three nodes, settled.
-fn cluster() -> (Net, NodeId, Vec<NodeId>) {
-    let mut net = Net::default();
-    let balancer = net.start(Role::Balancer, B, &[]);
-    let nodes: Vec<_> = N.iter().map(|at| net.start(Role::Node, at, &[B])).collect();
-    net.wait(ms(500), "joining", |net| net.serves(B, &nodes));
-    net.run(ms(3000));
-    (net, balancer, nodes)
-}
+use crate::swim::{Kind, MAX_MEMBERS};
 
 #[test]
 fn nodes_join_a_balancer_within_milliseconds_and_their_records_are_acknowledged() {
@@ -451,6 +242,66 @@ fn fifty_nodes_are_found_again_by_a_restarted_balancer() {
 }
 
 #[test]
+fn a_balancer_that_was_paused_accuses_nobody() {
+    let (mut net, _, nodes) = cluster();
+    net.pause(B);
+    net.run(ms(20_000));
+    net.resume(B);
+    net.wait(ms(3000), "being known again", |net| {
+        net.serves(B, &nodes) && N.iter().all(|at| net.host(at).node.delivery.is_acknowledged())
+    });
+    net.run(ms(5000));
+    assert_eq!(net.host(B).saw(|output| matches!(output, Output::MemberDown(_))), None);
+    assert!(net.host(B).saw(|output| matches!(output, Output::Renewed(_))).is_some());
+}
+
+#[test]
+fn with_a_fifth_of_all_datagrams_lost_nodes_still_join_drain_and_leave() {
+    let mut net = Net { loss: 20, ..Net::default() };
+    net.start(Role::Balancer, B, &[]);
+    let nodes: Vec<_> = N.iter().map(|at| net.start(Role::Node, at, &[B])).collect();
+    let joined = net.wait(ms(5000), "joining", |net| net.serves(B, &nodes));
+    net.set_state(N[0], NodeState::Draining);
+    net.run(ms(10));
+    let drained = net.wait(ms(3000), "draining", |net| net.host(N[0]).node.is_drained());
+    println!("a fifth lost: joined after {joined:?}, drained after {drained:?}");
+    net.give(N[0], Input::Leave);
+    net.wait(ms(500), "leaving", |net| net.host(N[0]).saw(|output| *output == Output::Gone).is_some());
+    net.wait(ms(4000), "being gone", |net| net.serves(B, &nodes[1..]));
+}
+
+#[test]
+fn a_crowd_is_admitted_up_to_the_bound_and_then_dropped_and_counted() {
+    let mut net = Net::default();
+    net.start(Role::Balancer, B, &[]);
+    let dst = *net.host(B).node.identity();
+    let crowd = MAX_MEMBERS as u32 + 100;
+    for host in 0..crowd {
+        let [_, a, b, c] = host.to_be_bytes();
+        let from = SocketAddr::from(([11, a, b, c], 7946));
+        let src = Identity::new(from, 1, NodeId(1000 + u64::from(host)), Role::Node).unwrap();
+        let header = foca::Header { src, src_incarnation: 0, dst, message: foca::Message::Announce };
+        let packet = postcard::to_stdvec(&header).unwrap();
+        net.give(B, Input::Datagram { from, bytes: &Datagram::Swim(&packet).encode().unwrap() });
+    }
+    let node = &net.host(B).node;
+    assert_eq!(node.roster.alive().count(), MAX_MEMBERS);
+    assert_eq!(node.counters().dropped[&DropReason::MembersFull], 100);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    let run = || {
+        let mut net = Net { loss: 10, ..Net::default() };
+        net.start(Role::Balancer, B, &[]);
+        let _nodes = N.map(|at| net.start(Role::Node, at, &[B]));
+        net.run(ms(5000));
+        net.trace
+    };
+    assert!(run() == run());
+}
+
+#[test]
 fn what_comes_after_the_goodbye_is_dropped() {
     let (mut net, _, _) = cluster();
     net.give(N[0], Input::Leave);
@@ -462,6 +313,8 @@ fn what_comes_after_the_goodbye_is_dropped() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
     #[test]
     fn no_bytes_from_a_stranger_panic_or_change_the_membership(
         junk in prop::collection::vec((0..7_u8, prop::collection::vec(any::<u8>(), 0..400)), 1..20)
@@ -477,6 +330,25 @@ proptest! {
             net.give(B, Input::Datagram { from: addr("10.6.6.6:666"), bytes: &datagram });
         }
         prop_assert_eq!(net.host(B).node.members(), before);
+    }
+
+    #[test]
+    fn damaged_datagrams_panic_nowhere(
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<u8>()), 50)
+    ) {
+        let mut net = Net::default();
+        net.start(Role::Balancer, B, &[]);
+        let _nodes = [N[0], N[1]].map(|at| net.start(Role::Node, at, &[B]));
+        net.run(ms(2000));
+        for (datagram, position, byte) in damage {
+            let mut bytes = datagram.get(&net.trace).clone();
+            let position = position.index(bytes.len());
+            bytes[position] = byte;
+            for at in [B, N[0]] {
+                net.give(at, Input::Datagram { from: addr(N[1]), bytes: &bytes });
+            }
+            net.run(ms(20));
+        }
     }
 }
 
