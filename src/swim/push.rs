@@ -43,6 +43,8 @@ pub(crate) struct Delivery {
 
 struct Target {
     next: Duration,
+    /// Time of the last push.
+    sent: Duration,
     retry: Duration,
     round: u32,
     acknowledged: Option<u64>,
@@ -57,6 +59,7 @@ impl Delivery {
     pub(crate) fn track(&mut self, now: Duration, balancer: NodeId) {
         let target = self.targets.entry(balancer).or_insert_with(|| Target {
             next: now,
+            sent: Duration::ZERO,
             retry: FIRST_RETRY,
             round: 0,
             acknowledged: None,
@@ -65,6 +68,14 @@ impl Delivery {
             evidence_from: 1,
         });
         (target.next, target.retry) = (now, FIRST_RETRY);
+    }
+
+    /// A balancer asks for the record: it gets it, though not more often than it would by itself, for anybody can ask in
+    /// its name.
+    pub(crate) fn asked(&mut self, now: Duration, balancer: NodeId) {
+        if let Some(target) = self.targets.get_mut(&balancer) {
+            target.next = target.next.min(now.max(target.sent + FIRST_RETRY));
+        }
     }
 
     pub(crate) fn forget(&mut self, balancer: NodeId) {
@@ -101,6 +112,7 @@ impl Delivery {
         let due = self.targets.iter_mut().filter(|(_, target)| target.next <= now);
         due.map(|(&balancer, target)| {
             target.round = target.round.saturating_add(1);
+            target.sent = now;
             if target.acknowledged == Some(version) {
                 target.next = now + pace(draining, rng);
             } else {
@@ -195,6 +207,19 @@ mod tests {
             sent.extend(delivery.due(now, &mut rng).iter().map(|_| now.as_millis()));
         }
         assert_eq!(sent, [0, 100, 300, 700, 1500, 2500, 3500, 4500]);
+    }
+
+    #[test]
+    fn a_thousand_questions_in_a_second_get_ten_answers() {
+        let (mut delivery, mut rng) = delivery(false);
+        delivery.due(ms(0), &mut rng);
+        delivery.acknowledged(ms(1), BALANCER, (1, 1), 0, &mut rng);
+        let mut pushes = 0;
+        for now in (1..=1000).map(ms) {
+            delivery.asked(now, BALANCER);
+            pushes += delivery.due(now, &mut rng).len();
+        }
+        assert_eq!(pushes, 10);
     }
 
     #[test]

@@ -72,9 +72,7 @@ impl Node {
     /// A balancer lacks our record.
     pub(super) fn asked(&mut self, ask: &Ask) -> Result<(), DropReason> {
         if self.roster.is_alive(&ask.sender) {
-            if self.delivery.tracks(ask.sender.node_id()) {
-                self.delivery.track(self.now, ask.sender.node_id());
-            }
+            self.delivery.asked(self.now, ask.sender.node_id());
             Ok(())
         } else {
             self.introduce_to(ask.sender);

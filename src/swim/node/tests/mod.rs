@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use self::net::{B, N, Net, addr, cluster, ms};
+use self::net::{B, N, Net, addr, cluster, cluster_of, ms};
 use super::*;
 use crate::swim::{Kind, MAX_MEMBERS};
 
@@ -36,52 +36,74 @@ fn a_balancer_that_starts_last_is_found_within_two_seconds() {
 }
 
 #[test]
-fn a_balancer_that_was_killed_and_comes_back_at_once_finds_all_nodes_within_two_seconds() {
-    let (mut net, old, nodes) = cluster();
-    net.kill(B);
-    net.run(ms(100));
-    net.start(Role::Balancer, B, &[]);
-    let took = net.wait(ms(2000), "finding the nodes again", |net| net.serves(B, &nodes));
-    println!("found again after {took:?}");
-    let replaced = |output: &Output| matches!(output, Output::MemberReplaced(member) if member.node_id == old);
-    net.wait(ms(500), "replacing", |net| N.iter().all(|at| net.host(at).saw(replaced).is_some()));
-}
-
-#[test]
-fn a_balancer_that_comes_back_elsewhere_under_its_name_is_found_within_two_seconds() {
-    for (graceful, pause) in [(true, 500), (false, 1000), (false, 10_000)] {
-        let (mut net, _, nodes) = cluster();
-        if graceful {
+fn a_balancer_that_left_or_was_killed_and_comes_back_finds_all_nodes_within_two_seconds() {
+    let mut slowest = Duration::ZERO;
+    for seed in 0..50 {
+        let (mut net, old, nodes) = cluster_of(seed);
+        if seed % 5 == 0 {
             net.give(B, Input::Leave);
             net.wait(ms(600), "leaving", |net| net.host(B).saw(|output| *output == Output::Gone).is_some());
         }
         net.kill(B);
-        net.run(ms(pause));
-        let other = "10.0.0.2:7946";
-        net.start(Role::Balancer, other, &[]);
-        for at in N {
-            net.hosts.get_mut(&addr(at)).unwrap().seeds = vec![addr(other)];
+        net.run(ms(seed * 60));
+        net.start(Role::Balancer, B, &[]);
+        slowest = slowest.max(net.wait(ms(2000), "finding the nodes again", |net| net.serves(B, &nodes)));
+        let replaced = |output: &Output| {
+            matches!(output, Output::MemberReplaced(member) | Output::MemberDown(member) | Output::MemberLeft(member)
+                if member.node_id == old)
+        };
+        net.wait(ms(1000), "replacing", |net| N.iter().all(|at| net.host(at).saw(replaced).is_some()));
+    }
+    println!("restarted balancer: at the latest after {slowest:?}");
+}
+
+#[test]
+fn a_balancer_that_comes_back_elsewhere_under_its_name_is_found_within_two_seconds() {
+    for (graceful, pause) in [(true, 500), (false, 1500), (false, 10_000)] {
+        let mut slowest = Duration::ZERO;
+        for seed in 0..20 {
+            let (mut net, _, nodes) = cluster_of(seed);
+            if graceful {
+                net.give(B, Input::Leave);
+                net.wait(ms(600), "leaving", |net| net.host(B).saw(|output| *output == Output::Gone).is_some());
+            }
+            net.kill(B);
+            net.run(ms(pause));
+            let other = "10.0.0.2:7946";
+            net.start(Role::Balancer, other, &[]);
+            for at in N {
+                net.hosts.get_mut(&addr(at)).unwrap().seeds = vec![addr(other)];
+            }
+            let took = net.wait(ms(2000), "finding the balancer elsewhere", |net| net.serves(other, &nodes));
+            slowest = slowest.max(took);
         }
-        let took = net.wait(ms(2000), "finding the balancer elsewhere", |net| net.serves(other, &nodes));
-        println!("graceful {graceful}, {pause} ms: found after {took:?}");
+        println!("graceful {graceful}, {pause} ms: found elsewhere at the latest after {slowest:?}");
     }
 }
 
 #[test]
-fn a_killed_node_is_down_within_three_seconds() {
+fn a_killed_node_is_down_after_about_three_seconds() {
     for count in 1..=3 {
-        let mut net = Net::default();
-        net.start(Role::Balancer, B, &[]);
-        let nodes: Vec<_> = N[..count].iter().map(|at| net.start(Role::Node, at, &[B])).collect();
-        net.wait(ms(500), "joining", |net| net.serves(B, &nodes));
-        net.run(ms(5000));
-        net.kill(N[0]);
-        let down = |output: &Output| matches!(output, Output::MemberDown(member) if member.node_id == nodes[0]);
-        let took = net.wait(ms(3500), "declaring it down", |net| net.host(B).saw(down).is_some());
-        println!("{count} nodes: down after {took:?}");
-        let listed = net.host(B).node.members();
-        let failed: Vec<_> = listed.iter().filter(|member| member.state == MemberState::Failed).collect();
-        assert_eq!((failed.len(), &*failed[0].name), (1, "host2"));
+        let mut slowest = Duration::ZERO;
+        for seed in 0..30 {
+            let mut net = Net { seed, ..Net::default() };
+            net.start(Role::Balancer, B, &[]);
+            let start = |(host, at): (u64, &&str)| {
+                net.run(ms(host * seed * 7));
+                net.start(Role::Node, at, &[B])
+            };
+            let nodes: Vec<_> = (0..).zip(&N[..count]).map(start).collect();
+            net.wait(ms(500), "joining", |net| net.serves(B, &nodes));
+            net.run(ms(5000 + seed * 17));
+            net.kill(N[0]);
+            let down = |output: &Output| matches!(output, Output::MemberDown(member) if member.node_id == nodes[0]);
+            let took = net.wait(ms(3600), "declaring it down", |net| net.host(B).saw(down).is_some());
+            slowest = slowest.max(took);
+            let listed = net.host(B).node.members();
+            let failed: Vec<_> = listed.iter().filter(|member| member.state == MemberState::Failed).collect();
+            assert_eq!((failed.len(), &*failed[0].name), (1, "host2"));
+        }
+        println!("{count} nodes: down at the latest after {slowest:?}");
     }
 }
 
@@ -149,7 +171,7 @@ fn one_balancer_and_one_node_find_each_other_again_after_a_cut() {
     let node = net.start(Role::Node, N[0], &[B]);
     net.wait(ms(100), "joining", |net| net.serves(B, &[node]));
     net.run(ms(3000));
-    for _ in 0..3 {
+    for _ in 0..10 {
         net.cut.insert(addr(N[0]));
         net.wait(ms(4000), "noticing the cut", |net| net.serves(B, &[]));
         net.run(ms(20_000));
@@ -160,7 +182,7 @@ fn one_balancer_and_one_node_find_each_other_again_after_a_cut() {
         net.run(ms(3000));
     }
     let up = |output: &&(Duration, Output)| matches!(output.1, Output::MemberUp(_));
-    assert_eq!(net.host(B).log.iter().filter(up).count(), 4);
+    assert_eq!(net.host(B).log.iter().filter(up).count(), 11);
 }
 
 #[test]
@@ -257,7 +279,13 @@ fn a_balancer_that_was_paused_accuses_nobody() {
 
 #[test]
 fn with_a_fifth_of_all_datagrams_lost_nodes_still_join_drain_and_leave() {
-    let mut net = Net { loss: 20, ..Net::default() };
+    for seed in 0..20 {
+        lossy(seed);
+    }
+}
+
+fn lossy(seed: u64) {
+    let mut net = Net { loss: 20, seed, ..Net::default() };
     net.start(Role::Balancer, B, &[]);
     let nodes: Vec<_> = N.iter().map(|at| net.start(Role::Node, at, &[B])).collect();
     let joined = net.wait(ms(5000), "joining", |net| net.serves(B, &nodes));

@@ -48,6 +48,8 @@ impl Host {
 pub(super) struct Net {
     pub(super) now: Duration,
     pub(super) boots: u64,
+    /// Starts every host's chance.
+    pub(super) seed: u64,
     pub(super) hosts: BTreeMap<SocketAddr, Host>,
     pub(super) wire: BTreeMap<(Duration, u64), (SocketAddr, SocketAddr, Vec<u8>)>,
     pub(super) sent: u64,
@@ -86,7 +88,7 @@ impl Net {
             has_seeds: !seeds.is_empty(),
             record,
         };
-        let node = Node::new(config, StdRng::seed_from_u64(self.boots));
+        let node = Node::new(config, StdRng::seed_from_u64(self.seed * 1000 + self.boots));
         let seeds = seeds.iter().map(|seed| addr(seed)).collect();
         let host = Host {
             node,
@@ -144,7 +146,7 @@ impl Net {
                     Some(_) | None => at,
                 };
                 self.trace.push(bytes.clone());
-                let chance = self.chance.get_or_insert_with(|| StdRng::seed_from_u64(7));
+                let chance = self.chance.get_or_insert_with(|| StdRng::seed_from_u64(self.seed));
                 let lost = chance.random_range(0..100) < self.loss;
                 if !lost && !self.cut.contains(&at) && !self.cut.contains(&target) {
                     self.sent += 1;
@@ -247,7 +249,12 @@ pub(super) const N: [&str; 3] = ["10.0.0.11:7946", "10.0.0.12:7946", "10.0.0.13:
 
 /// A balancer with three nodes, settled.
 pub(super) fn cluster() -> (Net, NodeId, Vec<NodeId>) {
-    let mut net = Net::default();
+    cluster_of(0)
+}
+
+/// The same with another chance.
+pub(super) fn cluster_of(seed: u64) -> (Net, NodeId, Vec<NodeId>) {
+    let mut net = Net { seed, ..Net::default() };
     let balancer = net.start(Role::Balancer, B, &[]);
     let nodes: Vec<_> = N.iter().map(|at| net.start(Role::Node, at, &[B])).collect();
     net.wait(ms(500), "joining", |net| net.serves(B, &nodes));
