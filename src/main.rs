@@ -1,1 +1,3 @@
+//! The `lb` program.
+
 fn main() {}

@@ -1,1 +1,23 @@
-//! The tokio driver of the cluster member.
+//! The tokio driver of the cluster member: sockets, names and clocks around [`crate::swim::Node`].
+//!
+//! Why is it so thin? Every rule of the protocol lives in the pure core; here is only what cannot be pure. Why does it
+//! spawn nothing? [`join`] returns a handle and a future, and `app` alone decides which thread runs it and when it ends.
+//!
+//! The clock of the core advances by at most 250 ms in one turn of the loop, and each turn empties the socket before any
+//! timer fires: a process that was stopped for a minute first reads what the others said meanwhile, and accuses nobody of
+//! a silence that was its own (the concern of Dadgar, Phillips, Currey: "Lifeguard", DSN-W 2018).
+
+mod address;
+mod directory;
+mod driver;
+mod handle;
+mod log;
+mod resolve;
+#[cfg(test)]
+mod tests;
+
+pub use address::{default_ip, local_ip_toward};
+pub use directory::{Directory, NoDirectory};
+pub use driver::{Config, JoinError, join};
+pub use handle::{Member, Stopped, Totals};
+pub use resolve::{Resolve, Seed};

@@ -1,3 +1,33 @@
-//! The cluster's brain, sans-IO.
+//! The cluster's brain, sans-IO: SWIM membership (Das, Gupta, Motivala: "SWIM: Scalable Weakly-consistent
+//! Infection-style Process Group Membership Protocol", DSN 2002) as foca implements it, and on top of it who serves what.
+//!
+//! Why not foca alone? It says who is alive, and nothing else: it gives up for good once it knows nobody, joins only an
+//! address that the other side itself advertises, and spreads a node's description only to those who happen to listen at
+//! that moment. So a [`Node`] adds the three things a load balancer needs: a seed keeper that never gives up, a hello
+//! that finds out who answers at a dialled address, and [`ServiceRecord`]s which their owners push straight to every
+//! balancer until it has acknowledged that its pool follows.
+//!
+//! Nothing here reads a clock, draws chance or touches a socket: [`Node::handle`] takes the time and an [`Input`] and
+//! appends [`Output`]s for the driver in `cluster` to carry out. The same inputs always give the same outputs.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+mod contact;
+mod counters;
+mod identity;
+mod node;
+mod push;
+mod record;
+mod roster;
+mod scheduler;
+mod seeds;
+mod tuning;
+mod wire;
+
+pub use counters::{Counters, DropReason, Kind};
+pub use identity::{Identity, IdentityError, Role, canonical};
+pub use node::{Input, Node, NodeConfig, Output, RecordNews};
+pub use push::DrainProgress;
+pub use record::{MAX_RECORD, RecordError, ServiceRecord};
+pub use roster::{MAX_MEMBERS, Member, MemberState};
+pub use wire::MAX_DATAGRAM;

@@ -1,0 +1,353 @@
+//! The loop: socket, clock, resolver and requests in, whatever the core wants done out.
+
+use std::{
+    collections::VecDeque,
+    future::Future,
+    io,
+    net::{IpAddr, SocketAddr},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use rand::{SeedableRng, rngs::StdRng};
+use tokio::{
+    net::UdpSocket,
+    sync::{mpsc, oneshot},
+    time::{Duration, Instant},
+};
+
+use super::{
+    Directory, Member, Resolve, Seed, Totals,
+    address::{default_ip, local_ip_toward},
+    directory::is_node,
+    handle::Command,
+    log,
+    resolve::{Lookup, look_up},
+};
+use crate::{
+    model::NodeId,
+    swim::{Identity, IdentityError, Input, Node, NodeConfig, Output, RecordError, Role, ServiceRecord},
+};
+
+/// What the core's clock advances by at most in one turn.
+const LONGEST_TURN: Duration = Duration::from_millis(250);
+/// Longest sleep: below [`LONGEST_TURN`], so that the clock of an idle member does not fall behind.
+const LONGEST_SLEEP: Duration = Duration::from_millis(200);
+/// Datagrams read in one turn at most, so that a flood can't stop the timers.
+const BATCH: usize = 1024;
+/// Longest UDP datagram; what is longer than ours is to be counted, not cut off.
+const BUFFER: usize = 64 * 1024;
+/// Wanted size of the kernel's buffer: a thousand nodes may greet a restarted balancer at one moment.
+const KERNEL_BUFFER: usize = 1024 * 1024;
+
+/// How a member takes part.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What it is for.
+    pub role: Role,
+    /// The address that others dial, if it was given; port 0 means that of the socket. Otherwise it is the socket's,
+    /// or, for a socket bound to all addresses, the one that leads to the first seed that answers.
+    pub advertise: Option<SocketAddr>,
+    /// Other members to find; a balancer alone needs none.
+    pub seeds: Vec<Seed>,
+    /// What it says of itself; `node_id` and `version` are set by the member.
+    pub record: ServiceRecord,
+}
+
+/// Why a member can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum JoinError {
+    /// The socket has no address.
+    #[error("the gossip socket has no address: {0}")]
+    Socket(#[source] io::Error),
+    /// The advertised address can't be dialled.
+    #[error("can't advertise: {0}")]
+    Address(#[from] IdentityError),
+    /// The record can't be sent.
+    #[error("the node's description can't be sent: {0}")]
+    Record(#[from] RecordError),
+}
+
+/// A member of the cluster on a bound UDP socket: its handle, and the future that is the member and ends after
+/// [`Member::leave`]. To be called within a tokio runtime with network and time.
+///
+/// # Errors
+/// When the configuration can't work, see [`JoinError`].
+pub fn join<R: Resolve, D: Directory>(
+    socket: UdpSocket,
+    config: Config,
+    resolver: R,
+    directory: D,
+) -> Result<(Member, impl Future<Output = ()>), JoinError> {
+    let Config { role, advertise, seeds, record } = config;
+    record.check()?;
+    let bound = socket.local_addr().map_err(JoinError::Socket)?;
+    let (address, address_is_given) = advertised(bound, advertise);
+    let node_id = NodeId(rand::random());
+    let generation = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis());
+    let identity = Identity::new(address, u64::try_from(generation).unwrap_or(u64::MAX), node_id, role)?;
+    if let Err(error) = socket2::SockRef::from(&socket).set_recv_buffer_size(KERNEL_BUFFER) {
+        tracing::debug!(%error, "the gossip socket keeps its small buffer");
+    }
+    tracing::info!(address = %identity.address(), %role, node_id = %node_id, "cluster member started");
+    let node_config = NodeConfig { identity, address_is_given, has_seeds: !seeds.is_empty(), record };
+    let node = Node::new(node_config, StdRng::from_rng(&mut rand::rng()));
+    let (member, requests) = Member::new();
+    let driver = Driver {
+        role,
+        socket,
+        is_dual_stack: bound.is_ipv6(),
+        node,
+        clock: Clock::new(Instant::now()),
+        directory,
+        lookups: seeds.into_iter().map(Lookup::new).collect(),
+        wanted: Vec::new(),
+        drains: Vec::new(),
+        leavers: Vec::new(),
+        gone: false,
+        totals: Totals::default(),
+    };
+    Ok((member, driver.run(requests, resolver)))
+}
+
+/// The address to advertise at first, and whether it is settled.
+fn advertised(bound: SocketAddr, given: Option<SocketAddr>) -> (SocketAddr, bool) {
+    let port = |port: u16| if port == 0 { bound.port() } else { port };
+    match given {
+        Some(given) => (SocketAddr::new(given.ip(), port(given.port())), true),
+        None if bound.ip().is_unspecified() => (SocketAddr::new(default_ip(), bound.port()), false),
+        None => (bound, true),
+    }
+}
+
+struct Driver<D> {
+    role: Role,
+    socket: UdpSocket,
+    /// An IPv6 socket, which writes IPv4 addresses as mapped ones.
+    is_dual_stack: bool,
+    node: Node,
+    clock: Clock,
+    directory: D,
+    lookups: Vec<Lookup>,
+    /// Seeds to look up, by position.
+    wanted: Vec<usize>,
+    drains: Vec<oneshot::Sender<()>>,
+    leavers: Vec<oneshot::Sender<()>>,
+    gone: bool,
+    totals: Totals,
+}
+
+impl<D: Directory> Driver<D> {
+    async fn run<R: Resolve>(mut self, mut requests: mpsc::Receiver<Command>, resolver: R) {
+        let mut buffer = vec![0; BUFFER];
+        let mut lookups = FuturesUnordered::new();
+        let mut has_handles = true;
+        while !self.gone {
+            self.clock.advance(Instant::now());
+            self.drain_socket(&mut buffer).await;
+            if self.node.next_deadline().is_some_and(|deadline| deadline <= self.clock.time) {
+                self.feed(Input::Tick).await;
+            }
+            if self.node.is_drained() {
+                release(&mut self.drains);
+            }
+            for position in std::mem::take(&mut self.wanted) {
+                let seed = self.lookups[position].seed.clone();
+                let resolver = &resolver;
+                lookups.push(async move { (position, look_up(resolver, seed).await) });
+            }
+            if self.gone {
+                break;
+            }
+            let until = self.node.next_deadline().map_or(LONGEST_SLEEP, |at| at.saturating_sub(self.clock.time));
+            tokio::select! {
+                biased;
+                request = requests.recv(), if has_handles => match request {
+                    Some(request) => {
+                        self.clock.advance(Instant::now());
+                        self.obey(request).await;
+                    }
+                    None => has_handles = false,
+                },
+                Some((position, outcome)) = lookups.next(), if !lookups.is_empty() => {
+                    let addresses = self.lookups[position].finished(Instant::now(), outcome);
+                    self.clock.advance(Instant::now());
+                    self.feed(Input::SeedsResolved(addresses)).await;
+                }
+                readable = self.socket.readable() => if let Err(error) = readable {
+                    tracing::error!(%error, "the gossip socket is broken, the cluster member stops");
+                    return;
+                },
+                () = tokio::time::sleep(until.min(LONGEST_SLEEP)) => {}
+            }
+        }
+        release(&mut self.leavers);
+    }
+
+    async fn drain_socket(&mut self, buffer: &mut [u8]) {
+        for _ in 0..BATCH {
+            match self.socket.try_recv_from(buffer) {
+                Ok((length, from)) => {
+                    let bytes = buffer.get(..length).unwrap_or_default();
+                    self.feed(Input::Datagram { from, bytes }).await;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => {
+                    self.totals.receive_errors += 1;
+                    tracing::debug!(%error, "reading the gossip socket failed");
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn obey(&mut self, command: Command) {
+        // Whoever asked may have stopped waiting; then nobody misses the answer.
+        match command {
+            Command::SetState(state) => {
+                let record = ServiceRecord { state, ..self.node.record().clone() };
+                self.feed(Input::SetRecord(record)).await;
+            }
+            Command::SetRecord(record) => self.feed(Input::SetRecord(*record)).await,
+            Command::Members(answer) => drop(answer.send(self.node.members())),
+            Command::Totals(answer) => {
+                let protocol = self.node.counters().clone();
+                drop(answer.send(Totals { protocol, ..self.totals.clone() }));
+            }
+            Command::DrainProgress(answer) => drop(answer.send(self.node.drain_progress())),
+            Command::Drained(answer) => self.drains.push(answer),
+            Command::Leave(answer) => {
+                self.leavers.push(answer);
+                self.feed(Input::Leave).await;
+            }
+        }
+    }
+
+    /// Hands something to the core and does what it wants, which may be answered with more.
+    async fn feed(&mut self, input: Input<'_>) {
+        let mut out = Vec::new();
+        self.node.handle(self.clock.time, input, &mut out);
+        let mut todo = VecDeque::from(out);
+        while let Some(output) = todo.pop_front() {
+            if let Some(answer) = self.perform(output).await {
+                let mut out = Vec::new();
+                self.node.handle(self.clock.time, answer, &mut out);
+                todo.extend(out);
+            }
+        }
+    }
+
+    async fn perform(&mut self, output: Output) -> Option<Input<'static>> {
+        match output {
+            Output::Send { to, bytes } => self.send(to, &bytes).await,
+            Output::ResolveSeeds => {
+                for (position, lookup) in self.lookups.iter_mut().enumerate() {
+                    if !std::mem::replace(&mut lookup.running, true) {
+                        self.wanted.push(position);
+                    }
+                }
+            }
+            Output::FindAddress { toward } => return Some(Input::LocalAddress(self.find_address(toward))),
+            Output::Record { record, address, role, news } => {
+                log::record(&record, address, role, news);
+                let in_flight = if is_node(role) { self.directory.record(&record, address) } else { 0 };
+                return Some(Input::Applied { node_id: record.node_id, version: record.version, in_flight });
+            }
+            Output::MemberUp(member) => {
+                log::up(self.role, &member);
+                if is_node(member.role) {
+                    self.directory.up(member.node_id);
+                }
+            }
+            Output::MemberDown(member) => {
+                log::down(self.role, &member);
+                if is_node(member.role) {
+                    self.directory.down(member.node_id);
+                }
+            }
+            Output::MemberLeft(member) => {
+                log::left(&member);
+                if is_node(member.role) {
+                    self.directory.left(member.node_id);
+                }
+            }
+            Output::MemberReplaced(member) => {
+                log::replaced(self.role, &member);
+                if is_node(member.role) {
+                    self.directory.left(member.node_id);
+                }
+            }
+            Output::Renewed(identity) => log::renewed(&identity),
+            Output::Identified(identity) => log::identified(&identity),
+            Output::AddressMismatch { advertised, observed, ours } => log::mismatch(advertised, observed, ours),
+            Output::Gone => self.gone = true,
+        }
+        None
+    }
+
+    fn find_address(&self, toward: SocketAddr) -> Option<IpAddr> {
+        local_ip_toward(toward).inspect_err(|error| tracing::debug!(%toward, %error, "no local address")).ok()
+    }
+
+    async fn send(&mut self, to: SocketAddr, bytes: &[u8]) {
+        let to = match to {
+            SocketAddr::V4(v4) if self.is_dual_stack => SocketAddr::from((v4.ip().to_ipv6_mapped(), v4.port())),
+            SocketAddr::V4(_) | SocketAddr::V6(_) => to,
+        };
+        if let Err(error) = self.socket.send_to(bytes, to).await {
+            self.totals.send_errors += 1;
+            tracing::debug!(%to, %error, "a datagram was not sent");
+        }
+    }
+}
+
+/// The core's time, which never advances by more than a turn may take: it stands still while the process does.
+struct Clock {
+    time: Duration,
+    turned: Instant,
+}
+
+impl Clock {
+    fn new(now: Instant) -> Self {
+        Self { time: Duration::ZERO, turned: now }
+    }
+
+    fn advance(&mut self, now: Instant) {
+        self.time += now.duration_since(self.turned).min(LONGEST_TURN);
+        self.turned = now;
+    }
+}
+
+/// Tells all who wait; one who has stopped waiting is not missed.
+fn release(waiting: &mut Vec<oneshot::Sender<()>>) {
+    for waiting in waiting.drain(..) {
+        let _ = waiting.send(());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_was_paused_for_a_minute_sees_a_quarter_of_a_second() {
+        let start = Instant::now();
+        let mut clock = Clock::new(start);
+        clock.advance(start + Duration::from_millis(200));
+        assert_eq!(clock.time, Duration::from_millis(200));
+        clock.advance(start + Duration::from_secs(60));
+        assert_eq!(clock.time, Duration::from_millis(450));
+        assert!(LONGEST_SLEEP < LONGEST_TURN, "an idle member's clock keeps up");
+    }
+
+    #[test]
+    fn a_given_address_is_advertised_else_that_of_the_socket_else_a_guess() {
+        let addr = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let bound = addr("10.0.0.1:7946");
+        assert_eq!(advertised(bound, Some(addr("192.0.2.9:0"))), (addr("192.0.2.9:7946"), true));
+        assert_eq!(advertised(bound, Some(addr("192.0.2.9:1"))), (addr("192.0.2.9:1"), true));
+        assert_eq!(advertised(bound, None), (bound, true));
+        let (guess, settled) = advertised(addr("[::]:7946"), None);
+        assert!(!settled && !guess.ip().is_unspecified() && guess.port() == 7946);
+    }
+}

@@ -1,0 +1,113 @@
+//! The handle by which the rest of the program speaks to the running member.
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    model::NodeState,
+    swim::{Counters, DrainProgress, RecordError, ServiceRecord},
+};
+
+/// The member does not run any more: it has left, or its future was dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the cluster member has stopped")]
+pub struct Stopped;
+
+/// A running member, for anybody who wants to speak to it. Requests are answered in order.
+#[derive(Clone, Debug)]
+pub struct Member {
+    commands: mpsc::Sender<Command>,
+}
+
+/// Totals of the member and its socket since the start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Those of the protocol.
+    pub protocol: Counters,
+    /// Datagrams that the system refused to send.
+    pub send_errors: u64,
+    /// Failed reads of the socket.
+    pub receive_errors: u64,
+}
+
+/// A request of the handle.
+pub(super) enum Command {
+    SetState(NodeState),
+    SetRecord(Box<ServiceRecord>),
+    Members(oneshot::Sender<Vec<crate::swim::Member>>),
+    Totals(oneshot::Sender<Totals>),
+    DrainProgress(oneshot::Sender<Vec<DrainProgress>>),
+    Drained(oneshot::Sender<()>),
+    Leave(oneshot::Sender<()>),
+}
+
+impl Member {
+    /// A handle and the end at which its requests come out.
+    pub(super) fn new() -> (Self, mpsc::Receiver<Command>) {
+        let (commands, requests) = mpsc::channel(64);
+        (Self { commands }, requests)
+    }
+
+    /// Changes the state in our record and tells every balancer.
+    ///
+    /// # Errors
+    /// When the member has stopped.
+    pub async fn set_state(&self, state: NodeState) -> Result<(), Stopped> {
+        self.commands.send(Command::SetState(state)).await.map_err(|_| Stopped)
+    }
+
+    /// Changes our record and tells every balancer. Its `node_id` and `version` are set by the member.
+    ///
+    /// # Errors
+    /// When the record can't be sent ([`ServiceRecord::check`]); nothing changes then. A member that has stopped is no
+    /// error: nobody is left to be told.
+    pub async fn set_record(&self, record: ServiceRecord) -> Result<(), RecordError> {
+        record.check()?;
+        let _ = self.commands.send(Command::SetRecord(Box::new(record))).await;
+        Ok(())
+    }
+
+    /// Everybody that the member knows of, itself first.
+    ///
+    /// # Errors
+    /// When the member has stopped.
+    pub async fn members(&self) -> Result<Vec<crate::swim::Member>, Stopped> {
+        self.ask(Command::Members).await
+    }
+
+    /// Totals since the start.
+    ///
+    /// # Errors
+    /// When the member has stopped.
+    pub async fn totals(&self) -> Result<Totals, Stopped> {
+        self.ask(Command::Totals).await
+    }
+
+    /// What each balancer has acknowledged of our record.
+    ///
+    /// # Errors
+    /// When the member has stopped.
+    pub async fn drain_progress(&self) -> Result<Vec<DrainProgress>, Stopped> {
+        self.ask(Command::DrainProgress).await
+    }
+
+    /// Waits until no balancer sends requests here or has one in flight ([`crate::swim::Node::is_drained`]). To be
+    /// called after [`Member::set_state`] with [`NodeState::Draining`], and with a time limit: a balancer may hang.
+    ///
+    /// # Errors
+    /// When the member stops before.
+    pub async fn drained(&self) -> Result<(), Stopped> {
+        self.ask(Command::Drained).await
+    }
+
+    /// Says goodbye, which takes half a second at most; then the member's future ends. If it has ended already nothing
+    /// is left to do.
+    pub async fn leave(&self) {
+        let _ = self.ask(Command::Leave).await;
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Stopped> {
+        let (answer, answered) = oneshot::channel();
+        self.commands.send(command(answer)).await.map_err(|_| Stopped)?;
+        answered.await.map_err(|_| Stopped)
+    }
+}

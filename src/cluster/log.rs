@@ -1,0 +1,86 @@
+//! What the cluster does, for a person at three in the morning.
+
+use std::net::SocketAddr;
+
+use crate::{
+    model::NodeState,
+    swim::{Identity, Member, RecordNews, Role, ServiceRecord},
+};
+
+/// A member appeared. A balancer waits for its record, which brings the name ([`record`]).
+pub(super) fn up(ours: Role, member: &Member) {
+    let Member { name, address, role, .. } = member;
+    match (ours, role, &member.record) {
+        (Role::Balancer, _, Some(_)) => tracing::info!(%name, %address, %role, "member-join: it answers again"),
+        (Role::Node, Role::Balancer, _) => tracing::info!(%name, %address, %role, "member-join: found a balancer"),
+        (Role::Balancer, _, None) | (Role::Node, Role::Node, _) => {
+            tracing::debug!(%name, %address, %role, "member-join");
+        }
+    }
+}
+
+/// A record arrived.
+pub(super) fn record(record: &ServiceRecord, address: SocketAddr, role: Role, news: RecordNews) {
+    let ServiceRecord { name, state, service, weight, app_version, .. } = record;
+    if *state == NodeState::Left {
+        // The goodbye gets its own line.
+        return;
+    }
+    match news {
+        RecordNews::Same => {}
+        RecordNews::First => {
+            tracing::info!(%name, %address, %role, %service, ?state, %weight, app_version, "member-join");
+        }
+        RecordNews::Changed => {
+            tracing::info!(%name, %address, %role, %service, ?state, %weight, app_version, "member-update");
+        }
+    }
+}
+
+/// A member stopped answering.
+pub(super) fn down(ours: Role, member: &Member) {
+    let Member { name, address, role, .. } = member;
+    match (ours, role) {
+        (Role::Balancer, _) | (Role::Node, Role::Balancer) => {
+            tracing::warn!(%name, %address, %role, "member-failed: it does not answer the cluster any more");
+        }
+        (Role::Node, Role::Node) => tracing::debug!(%name, %address, %role, "member-failed"),
+    }
+}
+
+/// A member said goodbye.
+pub(super) fn left(member: &Member) {
+    let Member { name, address, role, .. } = member;
+    tracing::info!(%name, %address, %role, "member-leave");
+}
+
+/// A new boot has a member's address.
+pub(super) fn replaced(ours: Role, member: &Member) {
+    let Member { name, address, role, .. } = member;
+    match (ours, role) {
+        (Role::Balancer, _) | (Role::Node, Role::Balancer) => {
+            tracing::info!(%name, %address, %role, "member-leave: a new process has taken over its address");
+        }
+        (Role::Node, Role::Node) => tracing::debug!(%name, %address, %role, "member-leave: replaced"),
+    }
+}
+
+/// The cluster thought that we were dead.
+pub(super) fn renewed(identity: &Identity) {
+    let generation = identity.generation();
+    tracing::warn!(generation, "the cluster had given us up (were we paused, or cut off?); joining again");
+}
+
+/// We have another identity than we started with.
+pub(super) fn identified(identity: &Identity) {
+    tracing::info!(address = %identity.address(), "others reach us at this address");
+}
+
+/// An address is seen that is not advertised.
+pub(super) fn mismatch(advertised: SocketAddr, observed: SocketAddr, ours: bool) {
+    if ours {
+        tracing::warn!(%advertised, %observed, "we advertise one address and are seen at another; balancers may refuse our record (see --advertise)");
+    } else {
+        tracing::warn!(%advertised, %observed, "refused a record: its member advertises one address and sends from another (see its --advertise)");
+    }
+}

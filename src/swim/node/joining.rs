@@ -1,0 +1,141 @@
+//! Finding the others, and our own address on the way.
+//!
+//! Why may our address still change? A socket bound to all addresses does not know by which one it is reached until
+//! there is somebody to reach; the kernel knows, once the other end is given. So an address that nobody gave us stays a
+//! guess until the first seed answers, and is settled before foca says it to anybody.
+
+use std::net::{IpAddr, SocketAddr};
+
+use foca::Identity as _;
+use rand::RngExt;
+
+use super::{Identity, Node, Output, Phase, canonical};
+use crate::swim::{
+    DropReason,
+    wire::{Datagram, Hello, Welcome},
+};
+
+/// Most addresses that are dialled at one time.
+const MAX_DIALLED: usize = 32;
+/// Failed members that are dialled when nobody else is left.
+const LOST: usize = 3;
+
+/// What waits for our address.
+pub(super) enum Pending {
+    /// To join the one who answered our hello.
+    Join { identity: Identity, observed: SocketAddr },
+    /// To answer a hello.
+    Answer { to: SocketAddr, nonce: u64 },
+}
+
+impl Node {
+    /// Contacts the seeds when it is time; and when we are alone also those whom we knew, for they may be in the same
+    /// position, with nobody to make the first step.
+    pub(super) fn keep_seeds(&mut self, out: &mut Vec<Output>) {
+        if !self.has_somebody_to_dial() || !self.keeper.is_due(self.now, &mut self.rng) {
+            return;
+        }
+        self.roster.expire(self.now);
+        if self.has_seeds {
+            out.push(Output::ResolveSeeds);
+        }
+        if self.swim.num_members() == 0 {
+            let lost = self.roster.latest_failed(LOST);
+            self.dial(&lost, out);
+        }
+    }
+
+    pub(super) fn has_somebody_to_dial(&self) -> bool {
+        self.has_seeds || (self.swim.num_members() == 0 && !self.roster.latest_failed(1).is_empty())
+    }
+
+    /// Asks who is there.
+    pub(super) fn dial(&mut self, addresses: &[SocketAddr], out: &mut Vec<Output>) {
+        if self.phase != Phase::Member {
+            return;
+        }
+        for address in addresses.iter().take(MAX_DIALLED).map(|&address| canonical(address)) {
+            let nonce = self.rng.random();
+            self.contacts.dialled(nonce, address);
+            self.send(address, &Datagram::Hello(Hello { nonce }), out);
+        }
+    }
+
+    /// Somebody asks who we are.
+    pub(super) fn greeted(&mut self, from: SocketAddr, nonce: u64, out: &mut Vec<Output>) -> Result<(), DropReason> {
+        if self.phase != Phase::Member {
+            return Err(DropReason::AfterLeave);
+        }
+        // A guess of 127.0.0.1 (a container without a default route) is useless to whoever comes from outside.
+        let useless = self.identity().addr().ip().is_loopback() && !from.ip().is_loopback();
+        if useless && self.address_is_open() {
+            self.pending = Some(Pending::Answer { to: from, nonce });
+            out.push(Output::FindAddress { toward: from });
+        } else {
+            self.answer(from, nonce, out);
+        }
+        Ok(())
+    }
+
+    /// Our hello was answered.
+    pub(super) fn welcomed(&mut self, welcome: Welcome, out: &mut Vec<Output>) -> Result<(), DropReason> {
+        let Welcome { nonce, identity, observed, predecessor } = welcome;
+        let dialled = self.contacts.answered(nonce).ok_or(DropReason::Unsolicited)?;
+        if self.phase != Phase::Member || identity.node_id() == self.identity().node_id() {
+            // One of the seeds is ourselves.
+            return Ok(());
+        }
+        self.contacts.learn_path(identity.addr(), dialled);
+        if let Some((generation, node_id)) = predecessor
+            && node_id != self.identity().node_id()
+            && generation >= self.identity().generation()
+            && let Some(above) = self.identity().above(generation)
+        {
+            // Our clock is behind that of the boot before us: without this the cluster would hold us for its ghost.
+            self.become_identity(above, out);
+            self.delivery.hurry(self.now);
+        }
+        if self.address_is_open() {
+            self.pending = Some(Pending::Join { identity, observed });
+            out.push(Output::FindAddress { toward: dialled });
+        } else {
+            self.join(identity, observed, out);
+        }
+        Ok(())
+    }
+
+    /// The system says by which address we are reached from there.
+    pub(super) fn located(&mut self, ip: Option<IpAddr>, out: &mut Vec<Output>) {
+        if self.address_is_open()
+            && let Some(Ok(identity)) = ip.map(|ip| self.identity().at(ip))
+        {
+            self.become_identity(identity, out);
+        }
+        match self.pending.take() {
+            Some(Pending::Join { identity, observed }) => self.join(identity, observed, out),
+            Some(Pending::Answer { to, nonce }) => self.answer(to, nonce, out),
+            None => {}
+        }
+    }
+
+    fn address_is_open(&self) -> bool {
+        !self.address_is_given && self.is_unknown()
+    }
+
+    fn join(&mut self, identity: Identity, observed: SocketAddr, out: &mut Vec<Output>) {
+        let observed = canonical(observed);
+        if observed.ip() != self.identity().addr().ip() {
+            self.report_mismatch(self.identity().addr(), observed, true, out);
+        }
+        if !self.roster.is_alive(&identity) && identity.addr() != self.identity().addr() {
+            self.announce(identity);
+        }
+    }
+
+    fn answer(&mut self, to: SocketAddr, nonce: u64, out: &mut Vec<Output>) {
+        let known = self.swim.iter_membership_state().find(|member| member.id().addr() == to);
+        let predecessor = known.map(|member| (member.id().generation(), member.id().node_id()));
+        let welcome = Welcome { nonce, identity: *self.identity(), observed: to, predecessor };
+        self.send(to, &Datagram::Welcome(welcome), out);
+    }
+}

@@ -1,0 +1,272 @@
+//! Speaking with foca.
+//!
+//! Why look into a packet before foca does? foca drops without a word what is addressed to the boot before us, which is
+//! the first thing that a restarted balancer hears; and it has no bound on members.
+
+use std::collections::BTreeSet;
+
+use foca::{Error, Header, Identity as _, Message, OwnedNotification, PostcardCodec, State};
+use rand::rngs::StdRng;
+
+use super::{Identity, Node, Output, Phase, Role, Swim, fork, tuning};
+use crate::swim::{
+    DropReason, MAX_MEMBERS,
+    roster::Standing,
+    wire::{Ask, Datagram},
+};
+
+/// No member takes fewer bytes in a packet: an IPv4 address alone has 7.
+const SHORTEST_MEMBER: usize = 8;
+
+/// Largest cluster whose two lists of members are compared after each input: the comparison is quadratic.
+const CHECKED_MEMBERS: usize = 64;
+
+/// A fresh protocol instance.
+pub(super) fn swim(identity: Identity, rng: &mut StdRng) -> Swim {
+    Swim::new(identity, tuning::settings(1), fork(rng), PostcardCodec)
+}
+
+impl Node {
+    pub(super) fn receive_swim(&mut self, packet: &[u8]) -> Result<(), DropReason> {
+        let (header, updates) =
+            postcard::take_from_bytes::<Header<Identity>>(packet).map_err(|_| DropReason::Malformed)?;
+        let us = *self.identity();
+        if header.src.addr() == us.addr() {
+            return Err(DropReason::FromOurselves);
+        }
+        if header.dst.addr() != us.addr() {
+            return Err(DropReason::NotForUs);
+        }
+        if header.dst != us && header.message != Message::Announce {
+            self.introduce_to(header.src);
+            return Err(DropReason::ForOurPredecessor);
+        }
+        if !self.has_room(header.src, updates) {
+            return Err(DropReason::MembersFull);
+        }
+        self.swim.handle_data(packet, &mut self.effects).map_err(reason)
+    }
+
+    /// Tells somebody who does not know us, though he should, that we are here.
+    pub(super) fn introduce_to(&mut self, stranger: Identity) {
+        if self.phase == Phase::Member
+            && stranger.addr() != self.identity().addr()
+            && self.contacts.may_introduce(self.now, stranger.addr())
+        {
+            self.announce(stranger);
+        }
+    }
+
+    pub(super) fn announce(&mut self, to: Identity) {
+        let done = self.swim.announce(to, &mut self.effects);
+        self.count(done);
+    }
+
+    pub(super) fn run_timers(&mut self, out: &mut Vec<Output>) {
+        while let Some(timer) = self.timers.pop(self.now) {
+            let done = self.swim.handle_timer(timer, &mut self.effects);
+            self.count(done);
+            self.flush(out);
+        }
+    }
+
+    /// Carries out what foca wants. What it notifies may make it want more.
+    pub(super) fn flush(&mut self, out: &mut Vec<Output>) {
+        loop {
+            while let Some((delay, timer)) = self.effects.to_schedule() {
+                if self.phase.is_known() {
+                    self.timers.insert(self.now + delay, timer);
+                }
+            }
+            while let Some((to, packet)) = self.effects.to_send() {
+                let to = self.contacts.path(to.addr());
+                self.send(to, &Datagram::Swim(&packet), out);
+            }
+            let Some(notification) = self.effects.to_notify() else { return };
+            if self.phase.is_known() {
+                self.notified(notification, out);
+            }
+        }
+    }
+
+    fn notified(&mut self, notification: OwnedNotification<Identity>, out: &mut Vec<Output>) {
+        match notification {
+            OwnedNotification::MemberUp(identity) => self.up(identity, out),
+            OwnedNotification::MemberDown(identity) => {
+                if self.roster.get(identity.node_id()).is_some_and(|entry| entry.identity == identity) {
+                    self.gone(identity, Standing::Failed, out);
+                }
+            }
+            OwnedNotification::Rename(before, after) => self.renamed(before, after, out),
+            OwnedNotification::Rejoin(identity) => {
+                out.push(Output::Renewed(identity));
+                self.delivery.hurry(self.now);
+                self.keeper.hurry(self.now);
+            }
+            // The seed keeper looks for itself who is missing.
+            OwnedNotification::Active | OwnedNotification::Idle | OwnedNotification::Defunct => {}
+        }
+    }
+
+    fn up(&mut self, identity: Identity, out: &mut Vec<Output>) {
+        let node_id = identity.node_id();
+        let known = self.roster.get(node_id);
+        let elsewhere = known.is_some_and(|entry| entry.is_alive() && entry.identity.addr() != identity.addr());
+        if elsewhere || node_id == self.identity().node_id() {
+            return self.counters.dropped(DropReason::DuplicateNode);
+        }
+        if known.is_some_and(|entry| entry.standing == Standing::Left) {
+            // A boot that said goodbye never comes back: this is a late rumour.
+            return;
+        }
+        let was_alive = known.is_some_and(|entry| entry.is_alive());
+        let asks = self.identity().role() == Role::Balancer;
+        let member = self.roster.set_alive(self.now, identity, asks).member();
+        if !was_alive {
+            out.push(Output::MemberUp(member));
+        }
+        if identity.role() == Role::Balancer {
+            self.delivery.track(self.now, node_id);
+            // It may know of us only by rumour, or not at all: it takes our record once it knows us.
+            self.announce(identity);
+        } else {
+            self.delivery.forget(node_id);
+        }
+    }
+
+    fn renamed(&mut self, before: Identity, after: Identity, out: &mut Vec<Output>) {
+        let known = self.roster.get(before.node_id()).filter(|entry| entry.identity == before);
+        let was_alive = known.is_some_and(|entry| entry.is_alive());
+        if before.node_id() != after.node_id() && known.is_some() {
+            self.contacts.forget_path(before.addr());
+            self.delivery.forget(before.node_id());
+            if let Some(member) = self.roster.depart(self.now, before.node_id(), Standing::Left) {
+                out.push(Output::MemberReplaced(member));
+            }
+            self.roster.remove(before.node_id());
+            self.awaited.remove(&before.node_id());
+        }
+        // foca reports the newcomer as up only if its predecessor was down.
+        if was_alive {
+            self.up(after, out);
+        }
+    }
+
+    /// A member failed or left.
+    pub(super) fn gone(&mut self, identity: Identity, standing: Standing, out: &mut Vec<Output>) {
+        let Some(member) = self.roster.depart(self.now, identity.node_id(), standing) else { return };
+        self.delivery.forget(identity.node_id());
+        self.contacts.forget_path(identity.addr());
+        out.push(match standing {
+            Standing::Left => Output::MemberLeft(member),
+            Standing::Alive | Standing::Failed => Output::MemberDown(member),
+        });
+    }
+
+    /// Asks the members for the records that we lack.
+    pub(super) fn ask_for_records(&mut self, out: &mut Vec<Output>) {
+        for identity in self.roster.asks_due(self.now) {
+            let to = self.contacts.path(identity.addr());
+            self.send(to, &Datagram::Ask(Ask { sender: *self.identity() }), out);
+        }
+    }
+
+    /// Whether those whom we need are there and answer: a balancer for a node, anybody for a balancer.
+    pub(super) fn is_content(&self) -> bool {
+        let needs_balancer = self.identity().role() == Role::Node;
+        self.swim.iter_members().any(|member| {
+            member.state() == State::Alive
+                && (!needs_balancer || member.id().role() == Role::Balancer)
+                && self.roster.is_alive(member.id())
+        })
+    }
+
+    pub(super) fn suspects(&self) -> impl Iterator<Item = Identity> {
+        self.swim.iter_members().filter(|member| member.state() == State::Suspect).map(|member| *member.id())
+    }
+
+    /// Fits foca's settings to the size of the cluster.
+    pub(super) fn retune(&mut self) {
+        let size = self.swim.num_members() + 1;
+        if size != self.tuned_for {
+            self.tuned_for = size;
+            let done = self.swim.set_config(tuning::settings(size));
+            self.count(done);
+        }
+    }
+
+    /// Replaces our identity while nobody knows us.
+    pub(super) fn become_identity(&mut self, identity: Identity, out: &mut Vec<Output>) {
+        if identity == *self.identity() {
+            return;
+        }
+        if self.is_unknown() {
+            // A fresh instance and not `change_identity`, which would spread the death of an address that may well be
+            // another member's (every machine has a 127.0.0.1).
+            self.timers.clear();
+            self.swim = swim(identity, &mut self.rng);
+            self.tuned_for = 1;
+        } else {
+            let done = self.swim.change_identity(identity, &mut self.effects);
+            self.count(done);
+        }
+        out.push(Output::Identified(identity));
+    }
+
+    /// Whether we have met nobody yet.
+    pub(super) fn is_unknown(&self) -> bool {
+        self.swim.iter_membership_state().len() == 0
+    }
+
+    pub(super) fn count(&mut self, done: Result<(), Error>) {
+        if let Err(error) = done {
+            self.counters.dropped(reason(error));
+        }
+    }
+
+    /// Whether all members that the packet tells of have room. Counts exactly only when it might get tight.
+    fn has_room(&self, sender: Identity, updates: &[u8]) -> bool {
+        let known = self.swim.iter_membership_state().len();
+        if known + 1 + updates.len() / SHORTEST_MEMBER <= MAX_MEMBERS {
+            return true;
+        }
+        let known: BTreeSet<_> = self.swim.iter_membership_state().map(|member| member.id().addr()).collect();
+        let mut told = BTreeSet::from([sender.addr()]);
+        let mut rest = updates.get(2..).unwrap_or_default();
+        while let Ok((member, after)) = postcard::take_from_bytes::<foca::Member<Identity>>(rest) {
+            told.insert(member.id().addr());
+            rest = after;
+        }
+        known.union(&told).count() <= MAX_MEMBERS
+    }
+
+    pub(super) fn check_membership(&self) {
+        if !self.phase.is_known() {
+            return;
+        }
+        assert!(self.swim.iter_membership_state().len() <= MAX_MEMBERS, "members are bounded");
+        if self.swim.num_members() > CHECKED_MEMBERS {
+            return;
+        }
+        for entry in self.roster.alive() {
+            let known = self.swim.iter_members().any(|member| *member.id() == entry.identity);
+            assert!(known, "who is alive in the roster is so in foca: {:?}", entry.identity);
+        }
+    }
+}
+
+fn reason(error: Error) -> DropReason {
+    match error {
+        Error::DataTooBig => DropReason::Oversized,
+        Error::DataFromOurselves => DropReason::FromOurselves,
+        Error::MalformedPacket | Error::IndirectForOurselves | Error::Decode(_) | Error::CustomBroadcast(_) => {
+            DropReason::Malformed
+        }
+        Error::Encode(_) => DropReason::Unencodable,
+        Error::NotUndead
+        | Error::SameIdentity
+        | Error::NotConnected
+        | Error::IncompleteProbeCycle
+        | Error::InvalidConfig => DropReason::Internal,
+    }
+}

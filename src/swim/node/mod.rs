@@ -1,0 +1,356 @@
+//! The member itself: one struct, inputs in, outputs out.
+//!
+//! Why is foca wrapped and not used by the driver? Nearly every rule here depends on two of its parts at once (a
+//! renewed balancer needs our record again, a hello decides what foca may announce), and each must hold in the simulator
+//! as it does in production. The parts: `membership` speaks with foca, `records` delivers records, `joining` finds the
+//! others, `leaving` says goodbye.
+
+mod joining;
+mod leaving;
+mod membership;
+mod records;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use foca::{AccumulatingRuntime, Foca, NoCustomBroadcast, PostcardCodec};
+use rand::{SeedableRng, rngs::StdRng};
+
+use self::{joining::Pending, leaving::Phase, records::Awaited};
+use super::{
+    Counters, DrainProgress, DropReason, Identity, Member, MemberState, Role, ServiceRecord, canonical,
+    contact::Contacts,
+    push::Delivery,
+    roster::Roster,
+    scheduler::Scheduler,
+    seeds::SeedKeeper,
+    tuning,
+    wire::{self, Datagram},
+};
+use crate::model::{NodeId, NodeState};
+
+/// What a member is started with.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// Who we are.
+    pub identity: Identity,
+    /// Whether the identity's address was given, or its socket is bound to it: then it never changes. Otherwise it is a
+    /// guess, which is corrected before anybody knows us.
+    pub address_is_given: bool,
+    /// Whether there are seeds to resolve.
+    pub has_seeds: bool,
+    /// Our record; its `node_id` and `version` are set here.
+    pub record: ServiceRecord,
+}
+
+/// What happens to a member.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// A datagram arrived.
+    Datagram {
+        /// Its source.
+        from: SocketAddr,
+        /// Its bytes.
+        bytes: &'a [u8],
+    },
+    /// Time has passed; due when [`Node::next_deadline`] says so.
+    Tick,
+    /// Answer to [`Output::ResolveSeeds`]; any number of times, once for each name if the driver likes.
+    SeedsResolved(Vec<SocketAddr>),
+    /// Answer to [`Output::FindAddress`]: our address on the way there, if the system knows one.
+    LocalAddress(Option<IpAddr>),
+    /// Our record has changed; its `node_id` and `version` are set here. One that fails [`ServiceRecord::check`] is
+    /// dropped and counted.
+    SetRecord(ServiceRecord),
+    /// Answer to [`Output::Record`]: the pool follows that version.
+    Applied {
+        /// The record's owner.
+        node_id: NodeId,
+        /// The record's version.
+        version: u64,
+        /// Requests that we still have on that node.
+        in_flight: u32,
+    },
+    /// Say goodbye; [`Output::Gone`] follows within half a second.
+    Leave,
+}
+
+/// What a member wants done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Send a datagram.
+    Send {
+        /// Its destination.
+        to: SocketAddr,
+        /// Its bytes.
+        bytes: Vec<u8>,
+    },
+    /// Resolve the seeds' names anew and answer with [`Input::SeedsResolved`].
+    ResolveSeeds,
+    /// Find which local address leads there and answer with [`Input::LocalAddress`].
+    FindAddress {
+        /// The other end.
+        toward: SocketAddr,
+    },
+    /// A record arrived: bring the pool in line with it and answer with [`Input::Applied`]. Also comes when nothing has
+    /// changed, to ask what is in flight.
+    Record {
+        /// The record.
+        record: ServiceRecord,
+        /// Where the application answers.
+        address: SocketAddr,
+        /// What its owner is for.
+        role: Role,
+        /// How it differs from the last one.
+        news: RecordNews,
+    },
+    /// A member is there, again or for the first time.
+    MemberUp(Member),
+    /// A member does not answer any more.
+    MemberDown(Member),
+    /// A member said goodbye.
+    MemberLeft(Member),
+    /// A new boot has taken over a member's address: the old one is gone for certain.
+    MemberReplaced(Member),
+    /// The cluster believed us dead; we go on under a higher generation.
+    Renewed(Identity),
+    /// We took another address for ours, or went above a predecessor. Nobody knew us under the old identity.
+    Identified(Identity),
+    /// A member sees us at another address than we advertise: its records may be refused, its datagrams get lost.
+    AddressMismatch {
+        /// What is advertised.
+        advertised: SocketAddr,
+        /// What was seen.
+        observed: SocketAddr,
+        /// Whose it is: ours or that of a member whose record was refused for it.
+        ours: bool,
+    },
+    /// The goodbye is said; nothing follows.
+    Gone,
+}
+
+/// How a record differs from the last one of its owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordNews {
+    /// There was none.
+    First,
+    /// It says something else.
+    Changed,
+    /// It says the same.
+    Same,
+}
+
+type Swim = Foca<Identity, PostcardCodec, StdRng, NoCustomBroadcast>;
+
+/// A member of the cluster. Time is what has passed since it started and never runs backwards.
+pub struct Node {
+    now: Duration,
+    rng: StdRng,
+    swim: Swim,
+    effects: AccumulatingRuntime<Identity>,
+    timers: Scheduler,
+    /// Size of the cluster that foca's settings are made for.
+    tuned_for: usize,
+    roster: Roster,
+    delivery: Delivery,
+    record: ServiceRecord,
+    awaited: BTreeMap<NodeId, Awaited>,
+    keeper: SeedKeeper,
+    contacts: Contacts,
+    has_seeds: bool,
+    address_is_given: bool,
+    pending: Option<Pending>,
+    /// Mismatches of addresses that were reported: one line each is enough.
+    reported: Vec<(SocketAddr, SocketAddr)>,
+    phase: Phase,
+    counters: Counters,
+}
+
+impl Node {
+    /// A member that knows nobody yet. The first deadline is at once.
+    pub fn new(config: NodeConfig, mut rng: StdRng) -> Self {
+        let NodeConfig { identity, address_is_given, has_seeds, record } = config;
+        let record = ServiceRecord { node_id: identity.node_id(), version: 1, ..record };
+        let mut delivery = Delivery::default();
+        delivery.changed(Duration::ZERO, record.version, record.state == NodeState::Draining);
+        Self {
+            now: Duration::ZERO,
+            swim: membership::swim(identity, &mut rng),
+            rng,
+            effects: AccumulatingRuntime::new(),
+            timers: Scheduler::default(),
+            tuned_for: 1,
+            roster: Roster::default(),
+            delivery,
+            record,
+            awaited: BTreeMap::new(),
+            keeper: SeedKeeper::new(),
+            contacts: Contacts::default(),
+            has_seeds,
+            address_is_given,
+            pending: None,
+            reported: Vec::new(),
+            phase: Phase::Member,
+            counters: Counters::default(),
+        }
+    }
+
+    /// Takes in what happened at the time `now` and appends what is to be done, in order.
+    pub fn handle(&mut self, now: Duration, input: Input<'_>, out: &mut Vec<Output>) {
+        self.now = self.now.max(now);
+        match input {
+            Input::Datagram { from, bytes } => self.receive(canonical(from), bytes, out),
+            Input::Tick => self.tick(out),
+            Input::SeedsResolved(addresses) => self.dial(&addresses, out),
+            Input::LocalAddress(ip) => self.located(ip, out),
+            Input::SetRecord(record) => self.set_record(record, out),
+            Input::Applied { node_id, version, in_flight } => self.applied(node_id, version, in_flight, out),
+            Input::Leave => self.leave(out),
+        }
+        self.settle(out);
+        if cfg!(debug_assertions) {
+            self.check_invariants();
+        }
+    }
+
+    /// When [`Input::Tick`] is due next; `None` once we are gone.
+    pub fn next_deadline(&self) -> Option<Duration> {
+        let member = self.phase == Phase::Member;
+        [
+            self.timers.next_deadline(),
+            self.phase.is_known().then(|| self.delivery.next_deadline()).flatten(),
+            member.then(|| self.roster.next_ask()).flatten(),
+            (member && self.has_somebody_to_dial()).then(|| self.keeper.next_deadline()),
+            self.phase.next_deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Who we are.
+    pub fn identity(&self) -> &Identity {
+        self.swim.identity()
+    }
+
+    /// What we say of ourselves.
+    pub fn record(&self) -> &ServiceRecord {
+        &self.record
+    }
+
+    /// Everybody we know of, ourselves first, then by boot. Who failed or left stays listed for an hour.
+    pub fn members(&self) -> Vec<Member> {
+        let ourselves = Member {
+            node_id: self.identity().node_id(),
+            name: self.record.name.to_string(),
+            address: self.identity().address(),
+            role: self.identity().role(),
+            state: if self.phase == Phase::Member { MemberState::Alive } else { MemberState::Left },
+            since: Duration::ZERO,
+            record: Some(self.record.clone()),
+        };
+        let suspects: Vec<_> = self.suspects().collect();
+        let others = self.roster.iter().map(|entry| {
+            let suspect = entry.is_alive() && suspects.contains(&entry.identity);
+            let member = entry.member();
+            if suspect { Member { state: MemberState::Suspect, ..member } } else { member }
+        });
+        std::iter::once(ourselves).chain(others).collect()
+    }
+
+    /// What each live balancer has acknowledged of our record.
+    pub fn drain_progress(&self) -> Vec<DrainProgress> {
+        self.delivery.progress()
+    }
+
+    /// Whether every live balancer follows the current version of our record and said twice in a row that it has no
+    /// request left here. True also when there is no balancer. Means something while the record says `Draining`.
+    pub fn is_drained(&self) -> bool {
+        self.delivery.is_drained()
+    }
+
+    /// Totals since the start.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    fn receive(&mut self, from: SocketAddr, bytes: &[u8], out: &mut Vec<Output>) {
+        let datagram = match wire::decode(bytes) {
+            Ok(datagram) => datagram,
+            Err(reason) => return self.counters.dropped(reason),
+        };
+        self.counters.received(datagram.kind());
+        if !self.phase.is_known() {
+            return self.counters.dropped(DropReason::AfterLeave);
+        }
+        let outcome = match datagram {
+            Datagram::Acknowledgement(acknowledgement) => self.acknowledged(&acknowledgement),
+            Datagram::Swim(packet) => self.receive_swim(packet),
+            Datagram::Push(push) => self.pushed(from, push, out),
+            Datagram::Ask(ask) => self.asked(&ask),
+            Datagram::Hello(hello) => self.greeted(from, hello.nonce, out),
+            Datagram::Welcome(welcome) => self.welcomed(welcome, out),
+        };
+        if let Err(reason) = outcome {
+            self.counters.dropped(reason);
+        }
+    }
+
+    fn tick(&mut self, out: &mut Vec<Output>) {
+        self.run_timers(out);
+        if self.phase == Phase::Member {
+            self.keep_seeds(out);
+            self.ask_for_records(out);
+        }
+        if self.phase.is_known() {
+            self.push_record(out);
+        }
+    }
+
+    /// Carries what foca decided into the roster and out, and draws the conclusions.
+    fn settle(&mut self, out: &mut Vec<Output>) {
+        self.flush(out);
+        // Without seeds there are only the dead to look for, who have seeds of their own: no hurry.
+        let content = !self.has_seeds || self.is_content();
+        self.keeper.set_content(self.now, content, &mut self.rng);
+        self.retune();
+        // What the flush made due (a record for a balancer that just appeared) need not wait for the next tick.
+        if self.phase.is_known() {
+            self.push_record(out);
+        }
+        self.go_on_leaving(out);
+    }
+
+    fn send(&mut self, to: SocketAddr, datagram: &Datagram<'_>, out: &mut Vec<Output>) {
+        match datagram.encode() {
+            Ok(bytes) => {
+                self.counters.sent(datagram.kind());
+                out.push(Output::Send { to, bytes });
+            }
+            Err(reason) => self.counters.dropped(reason),
+        }
+    }
+
+    /// Panics when the parts contradict each other. Called after each input in debug builds.
+    fn check_invariants(&self) {
+        self.roster.check_invariants();
+        self.check_membership();
+        let id = self.identity().node_id();
+        assert_eq!(self.record.node_id, id, "our record is ours");
+        assert!(self.roster.get(id).is_none(), "we are not among the others");
+        let balancers = self.roster.alive().filter(|entry| entry.identity.role() == Role::Balancer);
+        let tracked = balancers.filter(|entry| self.delivery.tracks(entry.identity.node_id())).count();
+        let alive = self.roster.alive().filter(|entry| entry.identity.role() == Role::Balancer).count();
+        assert_eq!((tracked, self.delivery.len()), (alive, alive), "exactly the live balancers get our record");
+    }
+}
+
+/// An independent stream of chance for foca.
+fn fork(rng: &mut StdRng) -> StdRng {
+    StdRng::from_rng(rng)
+}

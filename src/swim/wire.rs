@@ -1,0 +1,245 @@
+//! Datagrams: `version | kind | body`, the body in postcard.
+//!
+//! This is the only place where bytes become messages and back, so that sealing them later changes this file alone.
+//! Nothing here is trusted: what does not decode completely is a [`DropReason`], never a panic.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::{DropReason, Identity, Kind, ServiceRecord};
+use crate::model::NodeId;
+
+/// Longest datagram in bytes: what fits the smallest IPv6 MTU without fragments (1,280 - 40 - 8; RFC 8200 section 5).
+pub const MAX_DATAGRAM: usize = 1232;
+
+/// Longest packet of foca that fits a datagram. A constant of the protocol: foca refuses longer ones also on receipt.
+pub(crate) const MAX_SWIM: usize = MAX_DATAGRAM - HEAD;
+
+/// Every hello has this size, which no answer exceeds: a forged source gets no amplification out of us.
+pub(crate) const HELLO_SIZE: usize = 128;
+
+const HEAD: usize = 2;
+const VERSION: u8 = 1;
+
+/// One message between members.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Datagram<'a> {
+    Swim(&'a [u8]),
+    Push(Push),
+    Ask(Ask),
+    Acknowledgement(Acknowledgement),
+    Hello(Hello),
+    Welcome(Welcome),
+}
+
+/// A record from its owner.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Push {
+    pub(crate) sender: Identity,
+    /// Counts the pushes to this receiver; the acknowledgement repeats it.
+    pub(crate) round: u32,
+    pub(crate) record: ServiceRecord,
+}
+
+/// "Push me your record."
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Ask {
+    pub(crate) sender: Identity,
+}
+
+/// "My pool follows this version of your record."
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Acknowledgement {
+    /// The boot that acknowledges.
+    pub(crate) sender: NodeId,
+    /// The boot whose record it is.
+    pub(crate) node_id: NodeId,
+    pub(crate) version: u64,
+    pub(crate) round: u32,
+    /// Requests that the sender still has on that node.
+    pub(crate) in_flight: u32,
+}
+
+/// "Who are you?"
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Hello {
+    pub(crate) nonce: u64,
+}
+
+/// "I am this, and you look like that from here."
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Welcome {
+    pub(crate) nonce: u64,
+    pub(crate) identity: Identity,
+    /// Source of the hello, as seen by the one who answers.
+    pub(crate) observed: SocketAddr,
+    /// Generation and boot that the one who answers knows at that address.
+    pub(crate) predecessor: Option<(u64, NodeId)>,
+}
+
+impl Datagram<'_> {
+    pub(crate) fn kind(&self) -> Kind {
+        match self {
+            Self::Swim(_) => Kind::Swim,
+            Self::Push(_) => Kind::Push,
+            Self::Ask(_) => Kind::Ask,
+            Self::Acknowledgement(_) => Kind::Acknowledgement,
+            Self::Hello(_) => Kind::Hello,
+            Self::Welcome(_) => Kind::Welcome,
+        }
+    }
+
+    /// The bytes to send.
+    ///
+    /// # Errors
+    /// [`DropReason::Unencodable`] when they would not fit a datagram.
+    pub(crate) fn encode(&self) -> Result<Vec<u8>, DropReason> {
+        let head = vec![VERSION, code(self.kind())];
+        let bytes = match self {
+            Self::Swim(packet) => [&head, *packet].concat(),
+            Self::Push(push) => extend(head, push)?,
+            Self::Ask(ask) => extend(head, ask)?,
+            Self::Acknowledgement(acknowledgement) => extend(head, acknowledgement)?,
+            Self::Hello(hello) => {
+                let mut bytes = extend(head, hello)?;
+                bytes.resize(HELLO_SIZE, 0);
+                bytes
+            }
+            Self::Welcome(welcome) => extend(head, welcome)?,
+        };
+        if bytes.len() <= MAX_DATAGRAM { Ok(bytes) } else { Err(DropReason::Unencodable) }
+    }
+}
+
+/// Reads a datagram.
+///
+/// # Errors
+/// Why it is no datagram of ours.
+pub(crate) fn decode(bytes: &[u8]) -> Result<Datagram<'_>, DropReason> {
+    if bytes.len() > MAX_DATAGRAM {
+        return Err(DropReason::Oversized);
+    }
+    let &[version, code, ref body @ ..] = bytes else { return Err(DropReason::Malformed) };
+    if version != VERSION {
+        return Err(DropReason::Version);
+    }
+    match kind(code).ok_or(DropReason::UnknownKind)? {
+        Kind::Swim => Ok(Datagram::Swim(body)),
+        Kind::Push => whole(body).map(Datagram::Push),
+        Kind::Ask => whole(body).map(Datagram::Ask),
+        Kind::Acknowledgement => whole(body).map(Datagram::Acknowledgement),
+        Kind::Hello if bytes.len() < HELLO_SIZE => Err(DropReason::Malformed),
+        Kind::Hello => {
+            postcard::take_from_bytes(body).map(|(hello, _)| Datagram::Hello(hello)).map_err(|_| DropReason::Malformed)
+        }
+        Kind::Welcome => whole(body).map(Datagram::Welcome),
+    }
+}
+
+fn whole<T: DeserializeOwned>(body: &[u8]) -> Result<T, DropReason> {
+    match postcard::take_from_bytes(body) {
+        Ok((value, [])) => Ok(value),
+        Ok(_) | Err(_) => Err(DropReason::Malformed),
+    }
+}
+
+fn extend<T: Serialize>(head: Vec<u8>, body: &T) -> Result<Vec<u8>, DropReason> {
+    postcard::to_extend(body, head).map_err(|_| DropReason::Unencodable)
+}
+
+fn code(kind: Kind) -> u8 {
+    match kind {
+        Kind::Swim => 0,
+        Kind::Push => 1,
+        Kind::Ask => 2,
+        Kind::Acknowledgement => 3,
+        Kind::Hello => 4,
+        Kind::Welcome => 5,
+    }
+}
+
+fn kind(code: u8) -> Option<Kind> {
+    [Kind::Swim, Kind::Push, Kind::Ask, Kind::Acknowledgement, Kind::Hello, Kind::Welcome]
+        .into_iter()
+        .find(|&kind| self::code(kind) == code)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        model::{PoolName, ServerName},
+        swim::{MAX_RECORD, Role},
+    };
+
+    fn identity() -> Identity {
+        let longest = "[2001:db8:ffff:ffff:ffff:ffff:ffff:ffff]:65535".parse().unwrap();
+        Identity::new(longest, u64::MAX, NodeId(u64::MAX), Role::Node).unwrap()
+    }
+
+    fn push(tag: usize) -> Datagram<'static> {
+        let (name, service) = (ServerName::parse("n").unwrap(), PoolName::parse("s").unwrap());
+        let mut record = ServiceRecord::new(name, service, 1);
+        record.tags.insert("t".into(), "x".repeat(tag));
+        Datagram::Push(Push { sender: identity(), round: u32::MAX, record })
+    }
+
+    #[test]
+    fn every_kind_survives_the_wire() {
+        let nonce = u64::MAX;
+        let welcome = Welcome {
+            nonce,
+            identity: identity(),
+            observed: identity().address(),
+            predecessor: Some((u64::MAX, NodeId(u64::MAX))),
+        };
+        let acknowledgement =
+            Acknowledgement { sender: NodeId(1), node_id: NodeId(2), version: 3, round: 4, in_flight: 5 };
+        for datagram in [
+            Datagram::Swim(b"foca"),
+            push(20),
+            Datagram::Ask(Ask { sender: identity() }),
+            Datagram::Acknowledgement(acknowledgement),
+            Datagram::Hello(Hello { nonce }),
+            Datagram::Welcome(welcome),
+        ] {
+            assert_eq!(decode(&datagram.encode().unwrap()), Ok(datagram));
+        }
+    }
+
+    #[test]
+    fn the_longest_welcome_is_not_longer_than_a_hello() {
+        let predecessor = Some((u64::MAX, NodeId(u64::MAX)));
+        let welcome = Welcome { nonce: u64::MAX, identity: identity(), observed: identity().address(), predecessor };
+        assert!(Datagram::Welcome(welcome).encode().unwrap().len() <= HELLO_SIZE);
+        let short = &Datagram::Hello(Hello { nonce: 1 }).encode().unwrap()[..HELLO_SIZE - 1];
+        assert_eq!(decode(short), Err(DropReason::Malformed));
+    }
+
+    #[test]
+    fn the_longest_record_fits_a_datagram() {
+        assert!(push(MAX_RECORD).encode().unwrap().len() <= MAX_DATAGRAM);
+    }
+
+    #[test]
+    fn junk_is_dropped_by_reason() {
+        assert_eq!(decode(&[]), Err(DropReason::Malformed));
+        assert_eq!(decode(&[9, 0]), Err(DropReason::Version));
+        assert_eq!(decode(&[VERSION, 99]), Err(DropReason::UnknownKind));
+        assert_eq!(decode(&[VERSION; MAX_DATAGRAM + 1]), Err(DropReason::Oversized));
+        let mut trailing = push(1).encode().unwrap();
+        trailing.push(0);
+        assert_eq!(decode(&trailing), Err(DropReason::Malformed));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_decode_or_are_dropped(bytes in prop::collection::vec(any::<u8>(), 0..1300), kind in 0..7_u8) {
+            let _ = decode(&bytes);
+            let _ = decode(&[&[VERSION, kind][..], &bytes].concat());
+        }
+    }
+}
