@@ -39,3 +39,5 @@ pub mod swim;
 pub mod registry;
 
 pub mod cluster;
+
+pub mod admin;
