@@ -10,6 +10,7 @@ mod columns;
 mod csv;
 mod format;
 mod members;
+mod metrics;
 mod report;
 #[cfg(test)]
 mod tests;

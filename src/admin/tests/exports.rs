@@ -1,11 +1,11 @@
-//! The CSV.
+//! CSV and metrics.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{UP, report, server};
 use crate::{
     admin::{
-        csv,
+        csv, metrics,
         report::{Report, Server},
         view::Filter,
     },
@@ -165,4 +165,40 @@ fn a_scope_keeps_the_proxies_whose_name_contains_it() {
     report.narrow(&Filter { scope: Some("NODES".into()), ..Filter::default() });
     let names: Vec<_> = report.proxies.iter().map(|proxy| proxy.name.as_str()).collect();
     assert_eq!(names, ["localnodes", "nodes"]);
+}
+
+fn exposition(servers: Vec<Server>) -> String {
+    String::from_utf8(metrics::render(&report(servers)).unwrap()).unwrap()
+}
+
+#[test]
+fn a_state_is_one_series_for_each_word() {
+    let text = exposition(vec![server("s1", ServerState::Drain(Health::Up { failed: 0, fall: 3 }))]);
+    for (state, value) in [("DOWN", 0), ("UP", 0), ("MAINT", 0), ("DRAIN", 1), ("NOLB", 0)] {
+        let line = format!("haproxy_server_status{{proxy=\"nodes\",server=\"s1\",state=\"{state}\"}} {value}\n");
+        assert!(text.contains(&line), "{line}");
+    }
+    assert!(text.contains("haproxy_backend_agg_server_status{proxy=\"nodes\",state=\"DRAIN\"} 1\n"));
+    assert!(text.contains("haproxy_server_check_status{proxy=\"nodes\",server=\"s1\",state=\"L7OK\"} 1\n"));
+}
+
+#[test]
+fn times_are_seconds_and_missing_limits_are_not_numbers() {
+    let text = exposition(vec![server("s1", UP)]);
+    assert!(text.contains("haproxy_server_check_duration_seconds{proxy=\"nodes\",server=\"s1\"} 0.003\n"));
+    assert!(text.contains("haproxy_server_limit_sessions{proxy=\"nodes\",server=\"s1\"} NaN\n"));
+    assert!(text.contains("haproxy_process_uptime_seconds 39\n"));
+    assert!(text.contains("haproxy_process_start_time_seconds 1700000000\n"));
+    assert!(text.contains("haproxy_process_build_info{version=\"1.2.3\"} 1\n"));
+}
+
+#[test]
+fn families_are_told_once_and_never_empty() {
+    let text = exposition(Vec::new());
+    let mut names: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+    let count = names.len();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), count);
+    assert!(!text.contains("haproxy_server_"));
 }
