@@ -11,6 +11,7 @@ mod csv;
 mod format;
 mod members;
 mod metrics;
+mod page;
 mod report;
 #[cfg(test)]
 mod tests;
