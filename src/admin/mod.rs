@@ -9,6 +9,7 @@
 mod columns;
 mod csv;
 mod format;
+mod http;
 mod members;
 mod metrics;
 mod page;
@@ -25,6 +26,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+pub use http::serve;
 pub use members::{MemberRole, MemberRow, MemberStatus, MembersSource};
 
 use crate::{

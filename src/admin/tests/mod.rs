@@ -1,6 +1,7 @@
 //! The answers as their readers see them: on hand-made reports, and over a real socket.
 
 mod exports;
+mod server;
 
 use std::time::{Duration, UNIX_EPOCH};
 
