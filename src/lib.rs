@@ -48,4 +48,5 @@ pub mod probe;
 pub mod proxy;
 pub mod upstream;
 
+pub mod admin;
 pub mod agent;
