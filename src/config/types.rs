@@ -1,8 +1,8 @@
 //! The validated configuration.
 
-use std::{net::IpAddr, num::NonZeroUsize, time::Duration};
+use std::{num::NonZeroUsize, time::Duration};
 
-use super::{HostPort, ListenAddress};
+use super::{Advertise, HostPort, ListenAddress};
 use crate::model::{Algorithm, CheckPolicy, CookiePolicy, PoolName, ServerName, Weight};
 
 /// Name of the frontend that `--listen` makes.
@@ -102,7 +102,7 @@ pub struct Gossip {
     /// Where it receives datagrams (UDP).
     pub bind: ListenAddress,
     /// What other members should dial, when it is not what the system says.
-    pub advertise: Option<(IpAddr, Option<u16>)>,
+    pub advertise: Option<Advertise>,
     /// Other members.
     pub join: Vec<HostPort>,
 }
