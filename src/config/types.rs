@@ -33,6 +33,21 @@ pub struct Config {
     pub workers: NonZeroUsize,
 }
 
+impl Config {
+    /// The parts of `other` that differ and can't be changed while the balancer runs.
+    pub fn fixed_parts_that_differ(&self, other: &Self) -> Vec<&'static str> {
+        let Self { listeners, pools: _, stats, gossip, timeouts: _, limits: _, log, workers } = self;
+        let differs = [
+            ("listener", *listeners != other.listeners),
+            ("stats", *stats != other.stats),
+            ("gossip", *gossip != other.gossip),
+            ("log", *log != other.log),
+            ("workers", *workers != other.workers),
+        ];
+        differs.into_iter().filter_map(|(part, differs)| differs.then_some(part)).collect()
+    }
+}
+
 /// One frontend: addresses whose requests go to one pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {
