@@ -1,7 +1,8 @@
 //! `lb`: a layer-7 load balancer whose servers join it by themselves.
 //!
-//! The program is a house of rooms on floors. A room imports only from lower floors; rooms of one floor do not know
-//! each other. `tests/it/architecture.rs` reads this map and the imports, and fails on an arrow that runs up or sideways.
+//! The program is a house of rooms on floors. A room imports only from lower floors; rooms of one floor know
+//! each other only where the map says `(uses ...)`. `tests/it/architecture.rs` reads the map and the imports, and fails on
+//! any other arrow.
 //!
 //! ```text
 //! FLOOR 0  model      the vocabulary: ServerId, PoolName, Weight, AdminState, Health; `eligible()`, the one rule that
@@ -18,8 +19,8 @@
 //! FLOOR 3  net        listeners, metered and timed connections, name resolution
 //! FLOOR 3  upstream   connecting to servers, the connection pool of a worker (uses net)
 //! FLOOR 3  proxy      the tower stack, forwarding, bodies, upgrades (uses net, upstream)
-//! FLOOR 3  probe      active checks (uses net)
-//! FLOOR 3  cluster    the tokio driver of swim::Node (uses net)
+//! FLOOR 3  probe      active checks
+//! FLOOR 3  cluster    the tokio driver of swim::Node
 //! FLOOR 4  admin      stats page, CSV, /metrics, members
 //! FLOOR 4  agent      readiness, supervision, drain
 //! FLOOR 5  app        builds everything from a Config, runs it, drains it

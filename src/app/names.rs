@@ -22,13 +22,18 @@ const PERIOD: Duration = Duration::from_secs(5);
 ///
 /// A name that cannot be looked up keeps the address that it had; a server that never had one appears once it does.
 pub(super) async fn follow(registry: Arc<Registry>, pools: Vec<Pool>) {
+    publish_known(&registry, &pools);
     let mut pools: Vec<Followed> = pools.into_iter().map(Followed::new).collect();
-    // What needs no look-up must not wait for what does.
-    pools.iter().for_each(|pool| pool.publish(&registry));
     while pools.iter().any(Followed::has_names) {
         join_all(pools.iter_mut().map(|pool| pool.look_up(&registry))).await;
         tokio::time::sleep(PERIOD).await;
     }
+}
+
+/// Puts the servers into the registry that need no look-up: they must not wait for those that do, nor the first request
+/// for any of them.
+pub(super) fn publish_known(registry: &Registry, pools: &[Pool]) {
+    pools.iter().cloned().map(Followed::new).for_each(|pool| pool.publish(registry));
 }
 
 struct Followed {

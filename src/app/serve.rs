@@ -95,6 +95,7 @@ impl Balancer {
         let (started, now) = (SystemTime::now(), Instant::now());
         let registry = Arc::new(Registry::new(config.workers.get(), &frontend_names(&config), now));
         registry.apply(now, Command::Pools(config.pools.clone()));
+        names::publish_known(&registry, &config.pools);
         let log = match config.log {
             LogFormat::Json | LogFormat::Haproxy => Some(LogSink::start(io::stdout())?),
             LogFormat::Off => None,
