@@ -66,7 +66,8 @@ async fn ask(target: &HostPort) -> Result<Bytes, QueryError> {
     let (mut sender, connection) = handshake.map_err(|error| broken(error.to_string()))?;
     let request = Request::get("/members").header(header::HOST, target.to_string()).body(Empty::<Bytes>::new());
     let request = request.map_err(|error| broken(error.to_string()))?;
-    let answer = async {
+    // The sender goes with it: without, the connection would be kept for a next request.
+    let answer = async move {
         let response = sender.send_request(request).await.map_err(|error| broken(error.to_string()))?;
         let status = response.status();
         let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;

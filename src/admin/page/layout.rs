@@ -51,12 +51,12 @@ pub(super) fn page(report: &Report, view: &View, around: &Around<'_>) -> Markup 
     }
 }
 
-/// The words before the equals signs are those that monitoring tools look for in HAProxy's page.
+/// The words before the equals signs are those that monitoring tools look for in HAProxy's page. The version is not told to
+/// whoever may look: it is in the metrics.
 fn facts(process: &Process) -> Markup {
     let limit = |limit: Option<u64>| limit.map_or_else(|| "unlimited".to_owned(), |limit| limit.to_string());
     html! {
         div.facts {
-            p { b { "version = " } (process.version) }
             p { b { "pid = " } (process.pid) " (nbthread = " (process.workers) ")" }
             p { b { "uptime = " } (uptime(process.uptime)) }
             p { b { "system limits: " } "ulimit-n = " (limit(process.open_files)) }
