@@ -1,0 +1,24 @@
+//! The real thing, from outside: the executable on loopback, its servers and its clients over plain sockets.
+//!
+//! Servers here are threads of this process (`support::Origin`) or, where one has to die, this binary started once more
+//! (`support::app`). Nothing but Rust is needed to run them.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that panics says what went wrong")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "measured times are for people, who ask with --nocapture"
+)]
+
+mod admin;
+mod architecture;
+mod cli;
+mod cluster;
+mod demo;
+mod faults;
+mod leaving;
+mod reload;
+mod requests;
+mod sticky;
+mod support;
+mod traffic;
