@@ -6,6 +6,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering::SeqCst},
     },
+    thread::JoinHandle,
 };
 
 use super::wire::{Head, Wire};
@@ -75,7 +76,7 @@ impl Origin {
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared::default());
         let (ours, serve) = (Arc::clone(&shared), Arc::new(serve));
-        std::thread::spawn(move || {
+        let accepting = std::thread::spawn(move || {
             for stream in listener.incoming() {
                 if ours.stopped.load(SeqCst) {
                     return;
@@ -95,7 +96,7 @@ impl Origin {
                 });
             }
         });
-        Self { address, shared }
+        Self { address, shared, accepting: Some(accepting) }
     }
 
     /// As `--server` takes it.
@@ -124,6 +125,8 @@ impl Drop for Origin {
         self.shared.stopped.store(true, SeqCst);
         // Wakes the thread that accepts.
         let _woken = TcpStream::connect(self.address);
+        // From then on connections are refused.
+        let _ended = self.accepting.take().map(JoinHandle::join);
         for connection in self.shared.connections.lock().unwrap().drain(..) {
             let _closed_before = connection.shutdown(Shutdown::Both);
         }
