@@ -109,7 +109,7 @@ fn member_row(member: &swim::Member) -> MemberRow {
             tags.insert("service".into(), record.service.to_string());
             tags.insert("port".into(), record.port.to_string());
             tags.insert("weight".into(), record.weight.to_string());
-            tags.insert("state".into(), state_word(record.state).into());
+            tags.insert("state".into(), record.state.to_string());
         }
         if !record.app_version.is_empty() {
             tags.insert("version".into(), record.app_version.clone());
@@ -124,13 +124,4 @@ fn member_row(member: &swim::Member) -> MemberRow {
         MemberState::Left => (MemberStatus::Left, Vec::new()),
     };
     MemberRow { name: name.clone(), address: address.to_string(), status, role, tags, notes }
-}
-
-fn state_word(state: NodeState) -> &'static str {
-    match state {
-        NodeState::Starting => "starting",
-        NodeState::Ready => "ready",
-        NodeState::Draining => "draining",
-        NodeState::Left => "left",
-    }
 }

@@ -64,7 +64,10 @@ async fn ask(target: &HostPort) -> Result<Bytes, QueryError> {
     let stream = TcpStream::connect(&*resolve(target).await?).await.map_err(refused)?;
     let handshake = http1::handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = handshake.map_err(|error| broken(error.to_string()))?;
-    let request = Request::get("/members").header(header::HOST, target.to_string()).body(Empty::<Bytes>::new());
+    let request = Request::get("/members")
+        .header(header::HOST, target.to_string())
+        .header(header::CONNECTION, "close")
+        .body(Empty::<Bytes>::new());
     let request = request.map_err(|error| broken(error.to_string()))?;
     // The sender goes with it: without, the connection would be kept for a next request.
     let answer = async move {
@@ -72,9 +75,14 @@ async fn ask(target: &HostPort) -> Result<Bytes, QueryError> {
         let status = response.status();
         let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
         let body = body.map_err(|error| broken(error.to_string()))?.to_bytes();
-        if status == StatusCode::OK { Ok(body) } else { Err(broken(String::from_utf8_lossy(&body).trim().to_owned())) }
+        if status == StatusCode::OK {
+            return Ok(body);
+        }
+        let text = String::from_utf8_lossy(&body);
+        let first_line: String = text.lines().next().unwrap_or_default().chars().take(120).collect();
+        Err(broken(format!("{status}: {first_line}")))
     };
-    // The connection moves the bytes and ends after the answer.
+    // The connection moves the bytes and, being asked to close, ends after the answer.
     let (answer, _ended) = futures_util::future::join(answer, connection).await;
     answer
 }

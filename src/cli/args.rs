@@ -79,7 +79,7 @@ pub(super) struct ServeArgs {
     /// Address of the cluster member (UDP), or 'off' [default: :7946].
     #[arg(long, value_name = "ADDR", env = "LB_GOSSIP")]
     gossip: Option<GossipChoice>,
-    /// What other members should dial, when it is not what the system says.
+    /// Address (and gossip port) that other members should dial, when it is not what the system says.
     #[arg(long, value_name = "IP[:PORT]", env = "LB_ADVERTISE")]
     advertise: Option<Advertise>,
     /// Another member; repeatable. A balancer alone needs none.
@@ -163,8 +163,7 @@ impl ServeArgs {
 #[command(after_help = "Examples:\n  \
     lb agent --join ha --port 3000 -- node server.js     as a container's entry point (PID 1)\n  \
     lb agent --join 10.0.0.1 --port 8080                 beside an app that somebody else runs\n\n\
-    SIGTERM and SIGINT drain: the balancers stop sending requests, those in flight end, then the app gets SIGTERM.\n\
-    A second one hurries. The exit status is the app's.")]
+    SIGTERM and SIGINT drain: the balancers stop sending requests, those in flight end, then the app gets SIGTERM. A second one hurries. The exit status is the app's.")]
 pub(super) struct AgentArgs {
     /// A member of the cluster, such as a balancer; repeatable.
     #[arg(long, value_name = "HOST[:PORT]", env = "LB_JOIN", value_delimiter = ' ', required = true, value_parser = seed)]
@@ -181,7 +180,7 @@ pub(super) struct AgentArgs {
     /// Share of the server, 0 to 256.
     #[arg(long, value_name = "N", env = "LB_WEIGHT", default_value = "1")]
     pub(super) weight: Weight,
-    /// What other members should dial, when it is not what the system says.
+    /// Address (and gossip port) that other members should dial, when it is not what the system says.
     #[arg(long, value_name = "IP[:PORT]", env = "LB_ADVERTISE")]
     pub(super) advertise: Option<Advertise>,
     /// Address of the cluster member (UDP).
@@ -210,16 +209,14 @@ pub(super) struct MembersArgs {
     /// Stats page of the balancer to ask.
     #[arg(long, value_name = "HOST:PORT", env = "LB_STATS", default_value = "127.0.0.1:1936", value_parser = stats_target)]
     pub(super) stats: HostPort,
-    /// How to print them.
+    /// How to print them: in columns, as 'serf members' does, or as one JSON array.
     #[arg(long, value_name = "FORMAT", env = "LB_FORMAT", default_value = "text")]
     pub(super) format: MembersFormat,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum MembersFormat {
-    /// Columns, as 'serf members' has them.
     Text,
-    /// One JSON array.
     Json,
 }
 

@@ -12,8 +12,14 @@ pub(super) fn check(path: PathBuf) -> ExitCode {
     match file.load() {
         Ok(config) => {
             let servers: usize = config.pools.iter().map(|pool| pool.servers.len()).sum();
-            let (listeners, pools) = (config.listeners.len(), config.pools.len());
-            println!("{}: valid ({listeners} listeners, {pools} pools, {servers} servers)", path.display());
+            let counted = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+            println!(
+                "{}: valid ({}, {}, {})",
+                path.display(),
+                counted(config.listeners.len(), "listener"),
+                counted(config.pools.len(), "pool"),
+                counted(servers, "server")
+            );
             ExitCode::SUCCESS
         }
         Err(error) => {

@@ -7,7 +7,7 @@ mod run;
 
 use std::{ffi::OsString, process::ExitCode};
 
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory, FromArgMatches};
 
 use args::Cli;
 
@@ -17,7 +17,7 @@ const BAD_USAGE: u8 = 2;
 /// Runs `lb` with the arguments of this process.
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "this is where the program speaks to its user")]
 pub fn main() -> ExitCode {
-    match Cli::try_parse_from(with_default_command(std::env::args_os().collect())) {
+    match parse(std::env::args_os().collect()) {
         Ok(Cli { command }) => run::run(command),
         Err(error) if error.use_stderr() => {
             eprintln!("{}", one_line(&error.to_string()));
@@ -30,9 +30,14 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// The command that clap knows, for completions and the manual page.
-pub fn command() -> clap::Command {
-    Cli::command()
+fn parse(args: Vec<OsString>) -> Result<Cli, clap::Error> {
+    let matches = command().try_get_matches_from(with_default_command(args))?;
+    Cli::from_arg_matches(&matches)
+}
+
+/// The command line as clap knows it. Help names the environment's variables, not what they hold: that may be private.
+fn command() -> clap::Command {
+    Cli::command().mut_subcommands(|command| command.mut_args(|arg| arg.hide_env_values(true)))
 }
 
 /// `serve` may be left out: options without a command are its.
@@ -57,18 +62,17 @@ fn one_line(message: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{args::Command, *};
+    use super::{args::Command, command, one_line};
+    use std::ffi::OsString;
 
     fn parse(args: &[&str]) -> Result<Command, String> {
         let args = std::iter::once("lb").chain(args.iter().copied()).map(OsString::from).collect();
-        Cli::try_parse_from(with_default_command(args))
-            .map(|cli| cli.command)
-            .map_err(|error| one_line(&error.to_string()))
+        super::parse(args).map(|cli| cli.command).map_err(|error| one_line(&error.to_string()))
     }
 
     #[test]
     fn the_definition_is_sound() {
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use std::{fmt::Display, future::Future, io, process::ExitCode};
 
-use clap::CommandFactory;
 use futures_util::{Stream, StreamExt, stream};
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -11,7 +10,7 @@ use tokio::{
 
 use super::{
     BAD_USAGE,
-    args::{AgentArgs, Cli, Command, DemoArgs, MembersArgs, ServeArgs},
+    args::{AgentArgs, Command, DemoArgs, MembersArgs, ServeArgs},
     check::check,
     members::render,
 };
@@ -35,10 +34,10 @@ pub(super) fn run(command: Command) -> ExitCode {
         Command::Check(args) => Ok(check(args.config)),
         Command::Demo(args) => block_on(run_demo(args)),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "lb", &mut io::stdout());
+            clap_complete::generate(shell, &mut super::command(), "lb", &mut io::stdout());
             Ok(ExitCode::SUCCESS)
         }
-        Command::Man => clap_mangen::Man::new(Cli::command())
+        Command::Man => clap_mangen::Man::new(super::command())
             .render(&mut io::stdout())
             .map(|()| ExitCode::SUCCESS)
             .map_err(Failure::start),
@@ -75,7 +74,7 @@ fn block_on(command: impl Future<Output = Result<ExitCode, Failure>>) -> Result<
 }
 
 async fn run_balancer(args: ServeArgs) -> Result<ExitCode, Failure> {
-    init_tracing();
+    init_tracing("info");
     let (path, overrides) = args.into_parts();
     let file = ConfigFile { path, overrides };
     let config = file.load().map_err(Failure::usage)?;
@@ -100,21 +99,9 @@ async fn run_balancer(args: ServeArgs) -> Result<ExitCode, Failure> {
 }
 
 async fn run_agent(args: AgentArgs) -> Result<ExitCode, Failure> {
-    init_tracing();
-    let AgentArgs {
-        join,
-        port,
-        service,
-        name,
-        weight,
-        advertise,
-        gossip,
-        ready_path,
-        drain_timeout,
-        restart,
-        tag,
-        command,
-    } = args;
+    init_tracing("info");
+    let AgentArgs { join, port, service, name, weight, advertise, gossip, ready_path, drain_timeout, restart, tag } =
+        args;
     let name = match name {
         Some(name) => name,
         None => ServerName::parse(&hostname())
@@ -129,7 +116,6 @@ async fn run_agent(args: AgentArgs) -> Result<ExitCode, Failure> {
         ready_path,
         drain_timeout,
         restart,
-        command,
         orphans: Orphans::Reap,
     };
     let status = run_node(socket, node, settings, signals).await.map_err(Failure::start)?;
@@ -146,7 +132,8 @@ async fn show_members(args: MembersArgs) -> Result<ExitCode, Failure> {
 
 #[expect(clippy::print_stdout, reason = "this is where the program speaks to its user")]
 async fn run_demo(args: DemoArgs) -> Result<ExitCode, Failure> {
-    init_tracing();
+    // Three agents in one log would drown what the balancer says.
+    init_tracing("info,lb::agent=warn,lb::cluster=warn");
     let DemoArgs { listen, stats, cookie, log_format } = args;
     let orders = orders().map_err(Failure::start)?;
     let settings = DemoSettings { listen, stats, cookie, log_format };
@@ -160,22 +147,27 @@ fn welcome(addresses: &Addresses) -> String {
     let site = traffic.first().map(|address| format!("http://{address}/")).unwrap_or_default();
     let page = stats.map(|address| format!("http://{address}/")).unwrap_or_default();
     let target = stats.map(|address| address.to_string()).unwrap_or_default();
+    let rows = [
+        (site.clone(), "the site: refresh it, and the three take turns"),
+        (page.clone(), "the stats page"),
+        (format!("curl {site}"), "each answer names its host"),
+        (
+            format!("curl -d '{{\"delay\": 2500}}' {site}delay"),
+            "slows one server down: its checks fail, the others take over",
+        ),
+        (format!("curl '{page};csv'"), "HAProxy's CSV"),
+        (format!("curl {page}metrics"), "metrics for Prometheus"),
+        (format!("lb members --stats {target}"), "who is in the cluster"),
+    ];
+    let width = rows.iter().map(|(left, _)| left.len()).max().unwrap_or(0);
+    let row = |(left, right): &(String, &str)| format!("  {left:width$}   {right}\n");
+    let (open, run) = rows.split_at(2);
     format!(
-        "A balancer and three webapps run in this process; s1, s2 and s3 have joined it by gossip.\n\
-         \n  \
-         {site}   the site: refresh it and the three take turns\n  \
-         {page}   the stats page\n\
-         \n\
-         Try in another terminal:\n  \
-         curl {site}                                 each answer names its host\n  \
-         curl -X POST -H 'content-type: application/json' -d '{{\"delay\": 2500}}' {site}delay\n  \
-         {:width$}   one server is slow now: its checks fail, the others take over\n  \
-         curl '{page};csv'                          HAProxy's CSV; {page}metrics for Prometheus\n  \
-         lb members --stats {target}          who is in the cluster\n\
-         \n\
+        "A balancer and three webapps run in this process; s1, s2 and s3 join it by gossip.\n\nOpen:\n{}\n\
+         Try in another terminal:\n{}\n\
          Start it with --cookie SERVERID to keep each user on one server. Ctrl-C ends it.\n\n",
-        "",
-        width = site.len() + 36,
+        open.iter().map(row).collect::<String>(),
+        run.iter().map(row).collect::<String>(),
     )
 }
 

@@ -12,7 +12,7 @@ pub(super) fn up(ours: Role, member: &Member) {
     let Member { name, address, role, .. } = member;
     match (ours, role, &member.record) {
         (Role::Balancer, _, Some(_)) => tracing::info!(%name, %address, %role, "member-join: it answers again"),
-        (Role::Node, Role::Balancer, _) => tracing::info!(%name, %address, %role, "member-join: found a balancer"),
+        (Role::Node, Role::Balancer, _) => tracing::info!(%address, %role, "member-join: found a balancer"),
         (Role::Balancer, _, None) | (Role::Node, Role::Node, _) => {
             tracing::debug!(%name, %address, %role, "member-join");
         }
@@ -21,7 +21,7 @@ pub(super) fn up(ours: Role, member: &Member) {
 
 /// A record arrived.
 pub(super) fn record(record: &ServiceRecord, address: SocketAddr, role: Role, news: RecordNews) {
-    let ServiceRecord { name, state, service, weight, app_version, .. } = record;
+    let ServiceRecord { name, state, service, weight, .. } = record;
     if *state == NodeState::Left {
         // The goodbye gets its own line.
         return;
@@ -29,10 +29,10 @@ pub(super) fn record(record: &ServiceRecord, address: SocketAddr, role: Role, ne
     match news {
         RecordNews::Same => {}
         RecordNews::First => {
-            tracing::info!(%name, %address, %role, %service, ?state, %weight, app_version, "member-join");
+            tracing::info!(%name, %address, %role, %service, %state, %weight, "member-join");
         }
         RecordNews::Changed => {
-            tracing::info!(%name, %address, %role, %service, ?state, %weight, app_version, "member-update");
+            tracing::info!(%name, %address, %role, %service, %state, %weight, "member-update");
         }
     }
 }

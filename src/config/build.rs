@@ -68,7 +68,7 @@ impl Checker<'_> {
         }
         let first_pool = pools[0].name.clone();
         let mut listeners: Vec<Listener> =
-            listener.into_iter().map(|listener| self.listener(listener, &first_pool)).collect();
+            listener.into_iter().map(|listener| self.listener(listener, &pools)).collect();
         if listeners.is_empty() {
             let bind = vec![ListenAddress::any(TRAFFIC_PORT)];
             listeners.push(Listener { name: default_frontend(), bind, pool: first_pool });
@@ -87,8 +87,14 @@ impl Checker<'_> {
         }
     }
 
-    fn listener(&mut self, raw: RawListener, first_pool: &PoolName) -> Listener {
+    fn listener(&mut self, raw: RawListener, pools: &[Pool]) -> Listener {
         let RawListener { name, bind, pool } = raw;
+        let place = pool.as_ref().map(|pool| pool.span().start);
+        let pool: PoolName = self.parse(pool, "pool").unwrap_or_else(|| pools[0].name.clone());
+        if !pools.iter().any(|known| known.name == pool) {
+            let known = pools.iter().map(|pool| pool.name.as_str()).collect::<Vec<_>>().join(", ");
+            self.note(place, &format!("pool: there is no pool '{pool}': one of {known} is expected"));
+        }
         let mut binds = vec![ListenAddress::any(TRAFFIC_PORT)];
         if let Some(bind) = bind {
             let span = bind.span();
@@ -104,11 +110,7 @@ impl Checker<'_> {
                 .filter_map(|text| self.parse(Some(Spanned::new(span.clone(), text)), "bind"))
                 .collect();
         }
-        Listener {
-            name: self.parse(name, "name").unwrap_or_else(default_frontend),
-            bind: binds,
-            pool: self.parse(pool, "pool").unwrap_or_else(|| first_pool.clone()),
-        }
+        Listener { name: self.parse(name, "name").unwrap_or_else(default_frontend), bind: binds, pool }
     }
 
     fn pool(&mut self, raw: RawPool) -> Pool {
@@ -126,10 +128,11 @@ impl Checker<'_> {
         }
     }
 
-    fn cookie(&mut self, raw: RawCookie) -> Option<CookiePolicy> {
-        let RawCookie { name } = raw;
+    fn cookie(&mut self, raw: Spanned<RawCookie>) -> Option<CookiePolicy> {
+        let place = raw.span().start;
+        let RawCookie { name } = raw.into_inner();
         let Some(name) = name else {
-            self.note(None, "a pool's cookie has no name: name = \"SERVERID\" is expected");
+            self.note(Some(place), "a pool's cookie has no name: name = \"SERVERID\" is expected");
             return None;
         };
         self.convert(name, "cookie name", CookiePolicy::named)
@@ -151,10 +154,11 @@ impl Checker<'_> {
         }
     }
 
-    fn server(&mut self, raw: RawServer) -> Option<StaticServer> {
-        let RawServer { name, address, weight, backup } = raw;
+    fn server(&mut self, raw: Spanned<RawServer>) -> Option<StaticServer> {
+        let place = raw.span().start;
+        let RawServer { name, address, weight, backup } = raw.into_inner();
         let Some(address) = address else {
-            self.note(None, "a server has no address: address = \"HOST:PORT\" is expected");
+            self.note(Some(place), "a server has no address: address = \"HOST:PORT\" is expected");
             return None;
         };
         let address: HostPort = self.parse(Some(address), "address")?;
@@ -166,10 +170,11 @@ impl Checker<'_> {
         Some(StaticServer { name: name?, address, weight: weight.unwrap_or_default(), backup })
     }
 
-    fn stats(&mut self, raw: RawStats) -> Option<Stats> {
-        let RawStats { bind, refresh } = raw;
+    fn stats(&mut self, raw: Spanned<RawStats>) -> Option<Stats> {
+        let place = raw.span().start;
+        let RawStats { bind, refresh } = raw.into_inner();
         if bind.is_none() {
-            self.note(None, "[stats] has no bind: bind = \":1936\" is expected");
+            self.note(Some(place), "[stats] has no bind: bind = \":1936\" is expected");
         }
         let refresh = self.duration_or_zero(refresh, "refresh").unwrap_or(REFRESH);
         Some(Stats { bind: self.parse(bind, "bind")?, refresh })
@@ -216,7 +221,7 @@ impl Checker<'_> {
         self.parse(format, "format").unwrap_or_default()
     }
 
-    /// What one part says of another: names that are given twice, pools that nobody has.
+    /// Names that are given twice; the command line may have added one.
     fn references(&mut self, config: &Config) {
         for (index, pool) in config.pools.iter().enumerate() {
             if config.pools[..index].iter().any(|other| other.name == pool.name) {
@@ -231,11 +236,6 @@ impl Checker<'_> {
         for (index, listener) in config.listeners.iter().enumerate() {
             if config.listeners[..index].iter().any(|other| other.name == listener.name) {
                 self.note(None, &format!("two listeners are named '{}'", listener.name));
-            }
-            if !config.pools.iter().any(|pool| pool.name == listener.pool) {
-                let message =
-                    format!("the listener '{}' feeds the pool '{}', which is not there", listener.name, listener.pool);
-                self.note(None, &message);
             }
         }
     }

@@ -22,7 +22,7 @@ pub(super) struct RawConfig {
     pub(super) workers: Option<Number>,
     pub(super) listener: Vec<RawListener>,
     pub(super) pool: Vec<RawPool>,
-    pub(super) stats: Option<RawStats>,
+    pub(super) stats: Option<Spanned<RawStats>>,
     pub(super) gossip: Option<RawGossip>,
     pub(super) timeouts: RawTimeouts,
     pub(super) limits: RawLimits,
@@ -49,10 +49,10 @@ pub(super) enum OneOrMore {
 pub(super) struct RawPool {
     pub(super) name: Option<Text>,
     pub(super) balance: Option<Text>,
-    pub(super) cookie: Option<RawCookie>,
+    pub(super) cookie: Option<Spanned<RawCookie>>,
     pub(super) check: RawCheck,
     pub(super) retries: Option<Number>,
-    pub(super) server: Vec<RawServer>,
+    pub(super) server: Vec<Spanned<RawServer>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -148,6 +148,7 @@ fn problem(text: &str, error: &toml::de::Error) -> Problem {
     let line = error.span().map(|span| line_of(text, span.start));
     // Some messages have several lines; an operator's log has one for each problem.
     let message = error.message().lines().map(str::trim).collect::<Vec<_>>().join(", ");
+    let message = message.replace("expected i64", "a whole number is expected");
     Problem { line, message }
 }
 

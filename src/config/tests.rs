@@ -81,7 +81,7 @@ fn everything_that_is_wrong_is_told_at_once_with_its_line() {
         "lb.toml:3: bind: \"nonsense\" has no port",
         "lb.toml:6: connect: \"soon\" is no time",
         "lb.toml:7: unknown field `conect`",
-        "lb.toml: the listener 'localnodes' feeds the pool 'apps', which is not there",
+        "lb.toml:4: pool: there is no pool 'apps': one of nodes is expected",
     ] {
         assert!(told.contains(expected), "{expected}\nis missing in\n{told}");
     }

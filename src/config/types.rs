@@ -133,7 +133,7 @@ pub struct Timeouts {
     pub server: Duration,
     /// A whole request head, from its first byte.
     pub request_head: Duration,
-    /// An idle client connection between two requests, or before the first.
+    /// An idle client connection between two requests. The first one has to begin within `request_head`.
     pub keep_alive: Duration,
     /// Silence in both directions of an upgraded connection.
     pub tunnel: Duration,

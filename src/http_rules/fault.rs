@@ -46,6 +46,19 @@ impl Fault {
         }
     }
 
+    /// Whether the client's request is what is wrong.
+    pub fn is_of_client(self) -> bool {
+        match self {
+            Self::Rejected(_) | Self::ClientTimeout | Self::ClientBody | Self::BodyTooLarge => true,
+            Self::NoServer
+            | Self::ConnectRefused
+            | Self::ConnectTimeout
+            | Self::ServerClosed
+            | Self::InvalidResponse
+            | Self::ServerTimeout => false,
+        }
+    }
+
     /// The body for the client: what happened, nothing about the inside.
     pub fn body(self) -> &'static str {
         body_of(self.verdict().0)
@@ -58,7 +71,7 @@ fn body_of(status: StatusCode) -> &'static str {
         400 => "400 Bad Request: the request is not valid HTTP.\n",
         405 => "405 Method Not Allowed: this method is not served here.\n",
         408 => "408 Request Timeout: the request was not complete in time.\n",
-        413 => "413 Content Too Large: the body is longer than allowed here.\n",
+        413 => "413 Payload Too Large: the body is longer than allowed here.\n",
         417 => "417 Expectation Failed: only 100-continue can be expected.\n",
         502 => "502 Bad Gateway: the server gave no valid response.\n",
         503 => "503 Service Unavailable: no server is available to handle this request.\n",

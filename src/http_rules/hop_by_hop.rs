@@ -13,11 +13,24 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
     for name in nominated(headers) {
         headers.remove(name);
     }
-    for name in [header::CONNECTION, header::UPGRADE, header::TE, header::PROXY_AUTHORIZATION] {
+    headers.remove(header::CONNECTION);
+    for name in [header::UPGRADE, header::TE, header::PROXY_AUTHORIZATION, KEEP_ALIVE, PROXY_CONNECTION] {
         headers.remove(name);
     }
-    headers.remove("keep-alive");
-    headers.remove("proxy-connection");
+}
+
+/// Removes a Connection header that is alone among its kind and nominates nothing, which is what most messages have.
+/// Whether that was all there was to do.
+pub(super) fn strip_plain_connection(headers: &mut HeaderMap) -> bool {
+    let mut lines = headers.get_all(header::CONNECTION).iter();
+    let nominates = |value: &[u8]| !value.eq_ignore_ascii_case(b"keep-alive") && !value.eq_ignore_ascii_case(b"close");
+    match (lines.next(), lines.next()) {
+        (Some(only), None) if !nominates(only.as_bytes()) => {
+            headers.remove(header::CONNECTION);
+            true
+        }
+        _ => false,
+    }
 }
 
 fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
@@ -26,6 +39,9 @@ fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
     let names = tokens.filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok());
     names.filter(|name| !PROTECTED.contains(name)).collect()
 }
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
 /// What a message means without these is another message.
 const PROTECTED: [HeaderName; 12] = [
@@ -46,6 +62,16 @@ const PROTECTED: [HeaderName; 12] = [
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_plain_connection_header_is_all_there_is_to_strip() {
+        for (value, plain) in [("Keep-Alive", true), ("close", true), ("close, x-trace", false), ("upgrade", false)] {
+            let mut headers = HeaderMap::new();
+            headers.append(header::CONNECTION, value.parse().unwrap());
+            assert_eq!(strip_plain_connection(&mut headers), plain, "{value}");
+            assert_eq!(headers.is_empty(), plain, "{value}");
+        }
+    }
 
     #[test]
     fn nominated_headers_go_and_protected_ones_stay() {

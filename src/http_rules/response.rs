@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, StatusCode, header, response::Parts};
 
-use super::strip_hop_by_hop;
+use super::hop_by_hop::{strip_hop_by_hop, strip_plain_connection};
 
 /// The response can be read in two ways, or answers another question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -24,11 +24,11 @@ pub fn prepare_response(parts: &mut Parts, upgrade: bool) -> Result<(), InvalidR
     if switching && !upgrade {
         return Err(InvalidResponse::Unasked);
     }
-    let Noted { length, encoding, hop_by_hop } = Noted::of(&parts.headers);
+    let Noted { length, encoding, connection, other } = Noted::of(&parts.headers);
     if length && encoding {
         return Err(InvalidResponse::TwoLengths);
     }
-    if hop_by_hop && !switching {
+    if (connection || other) && !switching && (other || !strip_plain_connection(&mut parts.headers)) {
         strip_hop_by_hop(&mut parts.headers);
     }
     if encoding {
@@ -42,7 +42,8 @@ pub fn prepare_response(parts: &mut Parts, upgrade: bool) -> Result<(), InvalidR
 struct Noted {
     length: bool,
     encoding: bool,
-    hop_by_hop: bool,
+    connection: bool,
+    other: bool,
 }
 
 impl Noted {
@@ -52,8 +53,9 @@ impl Noted {
             match *name {
                 header::CONTENT_LENGTH => noted.length = true,
                 header::TRANSFER_ENCODING => noted.encoding = true,
-                header::CONNECTION | header::UPGRADE | header::TE => noted.hop_by_hop = true,
-                _ => noted.hop_by_hop |= matches!(name.as_str(), "keep-alive" | "proxy-connection"),
+                header::CONNECTION => noted.connection = true,
+                header::UPGRADE | header::TE => noted.other = true,
+                _ => noted.other |= matches!(name.as_str(), "keep-alive" | "proxy-connection"),
             }
         }
         noted

@@ -34,7 +34,7 @@ impl std::str::FromStr for Algorithm {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Self::ALL.into_iter().find(|algorithm| algorithm.word() == text).ok_or_else(|| {
             let words: Vec<_> = Self::ALL.iter().map(|algorithm| algorithm.word()).collect();
-            format!("{text:?} is no balancing algorithm: one of {} is expected", words.join(", "))
+            format!("{text:?} is not supported: one of {} is expected", words.join(", "))
         })
     }
 }

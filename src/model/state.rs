@@ -26,6 +26,17 @@ pub enum NodeState {
     Left,
 }
 
+impl std::fmt::Display for NodeState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Draining => "draining",
+            Self::Left => "left",
+        })
+    }
+}
+
 /// What the active checks say of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Health {

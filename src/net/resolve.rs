@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use hickory_resolver::{
     TokioResolver,
     config::{LookupIpStrategy, ResolveHosts},
+    net::NetError,
 };
 
 use crate::config::{Host, HostPort};
@@ -16,16 +17,21 @@ use crate::config::{Host, HostPort};
 #[derive(Debug, thiserror::Error)]
 pub enum ResolveError {
     /// Neither `/etc/hosts` nor DNS know the name, or DNS does not answer.
-    #[error("cannot resolve '{name}': {source}")]
+    #[error("cannot resolve '{name}': {}", reason(source))]
     Lookup {
         /// The name.
         name: String,
         /// What the look-up said.
-        source: Box<hickory_resolver::net::NetError>,
+        source: Box<NetError>,
     },
     /// The name exists and has no address.
     #[error("cannot resolve '{0}': it has no address")]
     NoAddress(String),
+}
+
+/// What an operator needs to know of hickory's long account.
+fn reason(error: &NetError) -> String {
+    if error.is_no_records_found() || error.is_nx_domain() { "no such name".to_owned() } else { error.to_string() }
 }
 
 /// Every address of a host, IPv4 first.

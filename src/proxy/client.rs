@@ -30,6 +30,7 @@ pub(super) struct Client {
     stage: Cell<Stage>,
     upload: RefCell<Option<Rc<Upload>>>,
     counted: Cell<(u64, u64)>,
+    stopped_reading: Cell<bool>,
     _occupied: Occupied<FrontendLive>,
 }
 
@@ -91,6 +92,7 @@ impl Client {
             stage: Cell::new(stage),
             upload: RefCell::new(None),
             counted: Cell::new((0, 0)),
+            stopped_reading: Cell::new(false),
             _occupied: Occupied::enter(&frontend.live),
         };
         add(&client.counters().connections, 1);
@@ -158,6 +160,16 @@ impl Client {
         if let Some(upload) = self.upload.borrow_mut().take() {
             upload.expire();
         }
+    }
+
+    /// Notes that the connection is given up because the client stopped reading.
+    pub(super) fn note_stopped_reading(&self) {
+        self.stopped_reading.set(true);
+    }
+
+    /// Whether the connection was given up because the client stopped reading.
+    pub(super) fn has_stopped_reading(&self) -> bool {
+        self.stopped_reading.get()
     }
 
     /// Counts the bytes that passed since the last call.

@@ -76,7 +76,8 @@ pub(super) async fn serve(worker: Rc<Worker>, frontend: Rc<Frontend>, stream: Tc
             }
         }
         // Dropping the connection drops the request that is in it, which counts and logs itself.
-        End::Overdue(Overdue::Idle | Overdue::Reading | Overdue::Sending) => {}
+        End::Overdue(Overdue::Reading) => client.note_stopped_reading(),
+        End::Overdue(Overdue::Idle | Overdue::Sending) => {}
     }
 }
 

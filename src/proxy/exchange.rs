@@ -144,7 +144,8 @@ impl Exchange {
     /// The client broke the response's body off, unless the server did before.
     pub(super) fn broken_by_client(&mut self) {
         if self.termination.cause == Cause::Normal {
-            self.termination.cause = Cause::Client;
+            let silent = self.client.has_stopped_reading();
+            self.termination.cause = if silent { Cause::ClientTimeout } else { Cause::Client };
             self.count(|counters| add(&counters.client_aborts, 1));
         }
     }
@@ -154,10 +155,11 @@ impl Exchange {
         let (status, cause, phase) = fault.verdict();
         self.termination.cause = cause;
         self.termination.phase = phase;
+        if fault.is_of_client() {
+            add(&self.client.counters().request_errors, 1);
+        }
         match fault {
-            Fault::Rejected(_) | Fault::BodyTooLarge | Fault::ClientTimeout | Fault::ClientBody => {
-                add(&self.client.counters().request_errors, 1);
-            }
+            Fault::Rejected(_) | Fault::BodyTooLarge | Fault::ClientTimeout | Fault::ClientBody => {}
             Fault::ServerClosed | Fault::InvalidResponse | Fault::ServerTimeout => {
                 self.count(|counters| add(&counters.response_errors, 1));
             }
@@ -168,6 +170,12 @@ impl Exchange {
             .status(status)
             .header(header::CACHE_CONTROL, "no-cache")
             .header(header::CONTENT_TYPE, "text/plain; charset=utf-8");
+        let builder = if fault.is_of_client() {
+            // What is left of a request that was refused must not be read as the next one.
+            builder.header(header::CONNECTION, "close")
+        } else {
+            builder
+        };
         let builder = if status == StatusCode::METHOD_NOT_ALLOWED {
             builder.header(header::ALLOW, "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
         } else {

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     http_rules::{Fault, Screened, add_forwarding_headers, prepare_response, strip_hop_by_hop},
     model::{Candidacy, CookiePolicy, StickyRequest, StickyResponse},
-    registry::Server,
+    registry::{Pool, Server},
     retry::{Decision, Failure, History, decide, is_idempotent},
     sticky,
     upstream::{ConnectError, Link, SendError, connect},
@@ -71,7 +71,8 @@ pub(super) async fn forward(passed: Passed) -> Result<Response<ResponseBody>, In
 
 /// What stickiness asks for.
 struct Sticky {
-    policy: Option<CookiePolicy>,
+    /// The pool, if it has a cookie.
+    pool: Option<Arc<Pool>>,
     /// The server that the cookie names, when it may be used.
     server: Option<Arc<Server>>,
 }
@@ -105,11 +106,12 @@ fn prepare_request(parts: &mut request::Parts, screened: Screened, exchange: &mu
     add_forwarding_headers(&mut parts.headers, &client.forwarding, screened.has_forwarding);
     parts.version = Version::HTTP_11;
     let Some(pool) = client.worker.pool(&client.frontend.pool) else {
-        return Sticky { policy: None, server: None };
+        return Sticky { pool: None, server: None };
     };
     exchange.enter(&pool);
-    let Some(policy) = pool.policy.cookie.clone() else { return Sticky { policy: None, server: None } };
-    let (found, server) = match sticky::find(&parts.headers, &policy.name) {
+    let Some(CookiePolicy { name }) = &pool.policy.cookie else { return Sticky { pool: None, server: None } };
+    let cookie = screened.has_cookie.then(|| sticky::find(&parts.headers, name)).flatten();
+    let (found, server) = match cookie {
         None => (StickyRequest::None, None),
         Some(value) => match pool.by_cookie(value) {
             None => (StickyRequest::Invalid, None),
@@ -118,19 +120,23 @@ fn prepare_request(parts: &mut request::Parts, screened: Screened, exchange: &mu
         },
     };
     if found != StickyRequest::None {
-        sticky::strip(&mut parts.headers, &policy.name);
+        sticky::strip(&mut parts.headers, name);
     }
     exchange.termination.request = found;
     exchange.termination.response = StickyResponse::None;
-    Sticky { policy: Some(policy), server }
+    Sticky { pool: Some(pool), server }
 }
 
 /// Gives the client a cookie for the server, unless it has it already.
 fn issue_cookie(parts: &mut response::Parts, sticky: &Sticky, server: &Server, exchange: &mut Exchange) {
-    let Some(CookiePolicy { name }) = &sticky.policy else { return };
-    sticky::strip_response(&mut parts.headers, name);
-    if sticky.server.as_ref().is_none_or(|named| named.id != server.id) {
-        sticky::issue(&mut parts.headers, parts.status, name, &server.cookie);
+    let Some(pool) = &sticky.pool else { return };
+    if let Some(CookiePolicy { name }) = &pool.policy.cookie {
+        sticky::strip_response(&mut parts.headers, name);
+    }
+    let has_it = sticky.server.as_ref().is_some_and(|named| named.id == server.id);
+    // A server that has left meanwhile has no line any more: its next request is balanced anew.
+    if let (false, Some(cookie)) = (has_it, pool.set_cookie(server.id)) {
+        sticky::issue(&mut parts.headers, parts.status, cookie.clone());
         exchange.termination.response = StickyResponse::Inserted;
     }
 }

@@ -14,8 +14,13 @@ pub(super) fn removed(pool: &PoolName, server: &Server, reason: &str) {
     tracing::info!("Server {pool}/{} removed: {reason}. {sessions} sessions active.", server.name);
 }
 
-pub(super) fn pool_is_empty(pool: &PoolName) {
-    tracing::error!("backend {pool} has no server available!");
+/// Nobody is served any more; before the first server came, that is no news.
+pub(super) fn pool_is_empty(pool: &PoolName, ever_served: bool) {
+    if ever_served {
+        tracing::error!("backend {pool} has no server available!");
+    } else {
+        tracing::info!("backend {pool} has no server yet.");
+    }
 }
 
 /// Tells of a server that went from `before` to its present state.
@@ -35,10 +40,13 @@ pub(super) fn turned(pool: &PoolName, server: &Server, before: ServerState, all:
         ServerState::Drain(health) | ServerState::Running(health) => {
             let reason = reason(server);
             match health {
+                Health::Initial => {
+                    tracing::info!("{role} {pool}/{name} is ready; it gets traffic once a check has passed.");
+                }
                 Health::Up { .. } | Health::Unchecked => {
                     tracing::info!("{role} {pool}/{name} is UP{reason}. {counts} online.");
                 }
-                Health::Down { .. } | Health::Initial => {
+                Health::Down { .. } => {
                     tracing::warn!("{role} {pool}/{name} is DOWN{reason}. {counts} left. {sessions} sessions active.");
                 }
             }

@@ -177,6 +177,8 @@ pub struct PoolRecord {
     pub down_since: Option<Instant>,
     /// How long it was down in all, without the present time.
     pub downtime: Duration,
+    /// Whether it ever had a server.
+    pub served: bool,
 }
 
 /// What is counted for a pool, with servers that are gone and requests that found no server.
@@ -261,7 +263,7 @@ impl ServerLive {
 
 impl PoolLive {
     pub(super) fn new(workers: usize, now: Instant) -> Self {
-        let record = PoolRecord { changed: now, downs: 0, down_since: None, downtime: Duration::ZERO };
+        let record = PoolRecord { changed: now, downs: 0, down_since: None, downtime: Duration::ZERO, served: false };
         Self {
             turn: AtomicUsize::new(0),
             in_flight: Gauge::default(),

@@ -3,10 +3,13 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use super::{live::PoolLive, server::Server};
+use http::HeaderValue;
+
 use crate::{
     balance::RoundRobin,
     config::PoolPolicy,
-    model::{Candidacy, PoolName, ServerId, Weight},
+    model::{Candidacy, CookiePolicy, PoolName, ServerId, Weight},
+    sticky,
 };
 
 /// One pool at one moment.
@@ -23,6 +26,8 @@ pub struct Pool {
     /// Servers that may get anybody: without backups, then backups.
     usable: (usize, usize),
     order: RoundRobin,
+    /// The Set-Cookie line of each server, in their order; none without stickiness.
+    set_cookies: Vec<Option<HeaderValue>>,
 }
 
 impl Pool {
@@ -36,7 +41,10 @@ impl Pool {
             if takes_turns { server.weight } else { Weight::ZERO }
         };
         let order = RoundRobin::new(&servers.iter().map(turns).collect::<Vec<_>>());
-        Self { name, policy, servers, live, usable, order }
+        let set_cookies = policy.cookie.as_ref().map_or_else(Vec::new, |CookiePolicy { name }| {
+            servers.iter().map(|server| sticky::set_cookie(name, &server.cookie)).collect()
+        });
+        Self { name, policy, servers, live, usable, order, set_cookies }
     }
 
     /// The server whose turn it is, without those in `avoid`.
@@ -58,6 +66,12 @@ impl Pool {
     /// The server that a cookie names, whatever its state.
     pub fn by_cookie(&self, value: &[u8]) -> Option<&Arc<Server>> {
         self.servers.iter().find(|server| server.cookie.as_bytes() == value)
+    }
+
+    /// The Set-Cookie line that leads a user to the server.
+    pub fn set_cookie(&self, id: ServerId) -> Option<&HeaderValue> {
+        let index = self.servers.iter().position(|server| server.id == id)?;
+        self.set_cookies.get(index)?.as_ref()
     }
 
     /// The server of that identity.

@@ -252,6 +252,8 @@ impl Writer {
             let Entry { name, policy, servers, live, next_number: _ } = entry;
             let pool = Pool::new(name.clone(), Arc::clone(policy), servers.clone(), Arc::clone(live));
             let mut record = live.lock();
+            let ever_served = record.served;
+            record.served |= pool.is_up();
             match (pool.is_up(), record.down_since) {
                 (true, Some(since)) => {
                     record.downtime += now.saturating_duration_since(since);
@@ -259,10 +261,10 @@ impl Writer {
                     record.changed = now;
                 }
                 (false, None) => {
-                    record.downs += 1;
+                    record.downs += u64::from(ever_served);
                     record.down_since = Some(now);
                     record.changed = now;
-                    events::pool_is_empty(name);
+                    events::pool_is_empty(name, ever_served);
                 }
                 (true, None) | (false, Some(_)) => {}
             }

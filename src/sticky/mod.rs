@@ -28,14 +28,16 @@ pub fn strip(headers: &mut HeaderMap, name: &str) {
     }
 }
 
+/// The Set-Cookie line that leads a user to a server. It ends with the browser's session.
+pub fn set_cookie(name: &str, value: &str) -> Option<HeaderValue> {
+    HeaderValue::try_from(format!("{name}={value}; path=/")).ok()
+}
+
 /// Writes the cookie into a response that would otherwise lead its user to any server.
 ///
-/// It ends with the browser's session. Responses that a shared cache could keep are marked private: the next user must not
-/// get this one's cookie.
-pub fn issue(headers: &mut HeaderMap, status: StatusCode, name: &str, value: &str) {
-    if let Ok(cookie) = HeaderValue::try_from(format!("{name}={value}; path=/")) {
-        headers.append(header::SET_COOKIE, cookie);
-    }
+/// Responses that a shared cache could keep are marked private: the next user must not get this one's cookie.
+pub fn issue(headers: &mut HeaderMap, status: StatusCode, cookie: HeaderValue) {
+    headers.append(header::SET_COOKIE, cookie);
     if is_cacheable(headers, status) {
         headers.append(header::CACHE_CONTROL, HeaderValue::from_static("private"));
     }
@@ -128,7 +130,7 @@ mod tests {
             if let Some(control) = control {
                 headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(control));
             }
-            issue(&mut headers, status, "SERVERID", "x");
+            issue(&mut headers, status, set_cookie("SERVERID", "x").unwrap());
             assert_eq!(headers[header::SET_COOKIE], "SERVERID=x; path=/");
             headers.get_all(header::CACHE_CONTROL).iter().any(|value| value == "private")
         };

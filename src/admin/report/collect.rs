@@ -113,7 +113,7 @@ fn frontend(live: &FrontendLive, limit: Option<u64>) -> Frontend {
 /// `limit` is the process's: a pool has none of its own, and dashboards draw its load against one.
 fn backend(pool: &Pool, limit: Option<u64>, now: Instant, uptime: Duration) -> Proxy {
     let live = &pool.live;
-    let PoolRecord { changed, downs, down_since, downtime } = live.record();
+    let PoolRecord { changed, downs, down_since, downtime, served: _ } = live.record();
     let (active, backup) = (pool.usable_active(), pool.usable_backup());
     let gets_users =
         |server: &&Arc<registry::Server>| server.candidacy() == Candidacy::Everybody && server.backup == (active == 0);
