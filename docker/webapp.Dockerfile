@@ -2,14 +2,11 @@
 #
 #     docker build -f docker/webapp.Dockerfile -t webapp .
 
-# The same stage as in docker/Dockerfile, line by line, so that the builder has it already.
+# The same stage as in docker/Dockerfile, line by line, so that Docker has it already.
 FROM rust:1-bookworm AS build
 WORKDIR /src
 COPY . .
-# Crates and compiled dependencies stay in the builder between builds; the binary leaves by its own path.
-RUN --mount=type=cache,target=/usr/local/cargo/registry \
-    --mount=type=cache,target=/src/target \
-    docker/build-static /out/lb
+RUN docker/build-static /out/lb
 
 FROM node:20-bookworm-slim
 COPY --from=build /out/lb /usr/local/bin/lb
