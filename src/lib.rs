@@ -50,3 +50,6 @@ pub mod upstream;
 
 pub mod admin;
 pub mod agent;
+
+pub mod app;
+pub mod cli;

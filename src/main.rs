@@ -1,3 +1,7 @@
-//! The `lb` program.
+//! The `lb` program: `lb::cli` tells the story.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    lb::cli::main()
+}

@@ -98,6 +98,30 @@ impl FromStr for ListenAddress {
     }
 }
 
+/// What other members should dial: an address, and a port when it is not the one that is listened on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Advertise {
+    /// The address.
+    pub ip: IpAddr,
+    /// The port.
+    pub port: Option<u16>,
+}
+
+impl FromStr for Advertise {
+    type Err = AddressError;
+
+    /// Reads `IP[:PORT]`.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Ok(ip) = text.parse::<IpAddr>() {
+            return Ok(Self { ip, port: None });
+        }
+        match text.parse::<HostPort>()? {
+            HostPort { host: Host::Ip(ip), port } => Ok(Self { ip, port: Some(port) }),
+            HostPort { host: Host::Name(_), .. } => Err(AddressError::Host(text.to_owned())),
+        }
+    }
+}
+
 impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -197,6 +221,15 @@ mod tests {
         assert_eq!(seed("::1").as_deref(), Ok("[::1]:7946"));
         assert_eq!(seed("[::1]:7000").as_deref(), Ok("[::1]:7000"));
         assert!(seed("a b").is_err());
+    }
+
+    #[test]
+    fn an_advertised_address_is_a_number() {
+        let advertise = |text: &str| text.parse::<Advertise>().map(|Advertise { ip, port }| (ip.to_string(), port));
+        assert_eq!(advertise("10.0.0.1"), Ok(("10.0.0.1".into(), None)));
+        assert_eq!(advertise("::1"), Ok(("::1".into(), None)));
+        assert_eq!(advertise("[::1]:7000"), Ok(("::1".into(), Some(7000))));
+        assert!(advertise("ha:7000").is_err());
     }
 
     proptest! {

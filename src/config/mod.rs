@@ -1,11 +1,25 @@
 //! What the operator asks for: read (`raw`), checked, and turned into types that cannot be wrong.
+//!
+//! A file and the command line become one [`Config`], or a list of everything that is wrong with them. Nothing here reads a
+//! file: whoever does hands over the text.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod address;
+mod build;
+mod checker;
+mod overrides;
+mod problem;
+mod raw;
+#[cfg(test)]
+mod tests;
 mod types;
 
-pub use address::{AddressError, Host, HostPort, ListenAddress};
+pub use address::{AddressError, Advertise, Host, HostPort, ListenAddress};
+pub use build::{GOSSIP_PORT, Source};
+pub use checker::parse_duration;
+pub use overrides::{CheckChoice, GossipChoice, Overrides};
+pub use problem::{Problem, Problems};
 pub use types::{
     Config, DEFAULT_FRONTEND, DEFAULT_POOL, Gossip, Limits, Listener, LogFormat, Pool, PoolPolicy, STATS_PROXY,
     StaticServer, Stats, Timeouts,

@@ -1,8 +1,8 @@
 //! The validated configuration.
 
-use std::{net::IpAddr, num::NonZeroUsize, time::Duration};
+use std::{num::NonZeroUsize, time::Duration};
 
-use super::{HostPort, ListenAddress};
+use super::{Advertise, HostPort, ListenAddress};
 use crate::model::{Algorithm, CheckPolicy, CookiePolicy, PoolName, ServerName, Weight};
 
 /// Name of the frontend that `--listen` makes.
@@ -31,6 +31,21 @@ pub struct Config {
     pub log: LogFormat,
     /// Worker threads.
     pub workers: NonZeroUsize,
+}
+
+impl Config {
+    /// The parts of `other` that differ and can't be changed while the balancer runs.
+    pub fn fixed_parts_that_differ(&self, other: &Self) -> Vec<&'static str> {
+        let Self { listeners, pools: _, stats, gossip, timeouts: _, limits: _, log, workers } = self;
+        let differs = [
+            ("listener", *listeners != other.listeners),
+            ("stats", *stats != other.stats),
+            ("gossip", *gossip != other.gossip),
+            ("log", *log != other.log),
+            ("workers", *workers != other.workers),
+        ];
+        differs.into_iter().filter_map(|(part, differs)| differs.then_some(part)).collect()
+    }
 }
 
 /// One frontend: addresses whose requests go to one pool.
@@ -102,7 +117,7 @@ pub struct Gossip {
     /// Where it receives datagrams (UDP).
     pub bind: ListenAddress,
     /// What other members should dial, when it is not what the system says.
-    pub advertise: Option<(IpAddr, Option<u16>)>,
+    pub advertise: Option<Advertise>,
     /// Other members.
     pub join: Vec<HostPort>,
 }

@@ -46,6 +46,21 @@ pub struct CookiePolicy {
     pub name: String,
 }
 
+impl CookiePolicy {
+    /// Stickiness by a cookie of that name.
+    ///
+    /// # Errors
+    /// When the name is not a token (RFC 9110 section 5.6.2).
+    pub fn named(name: &str) -> Result<Self, String> {
+        let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        if !name.is_empty() && name.bytes().all(is_token) {
+            Ok(Self { name: name.to_owned() })
+        } else {
+            Err(format!("{name:?} is no name for a cookie: letters, digits and !#$%&'*+-.^_`|~ are allowed"))
+        }
+    }
+}
+
 /// What a check does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CheckKind {

@@ -21,7 +21,7 @@ pub enum ResolveError {
         /// The name.
         name: String,
         /// What the look-up said.
-        source: hickory_resolver::net::NetError,
+        source: Box<hickory_resolver::net::NetError>,
     },
     /// The name exists and has no address.
     #[error("cannot resolve '{0}': it has no address")]
@@ -37,7 +37,7 @@ pub async fn resolve(target: &HostPort) -> Result<Vec<SocketAddr>, ResolveError>
         Host::Ip(ip) => return Ok(vec![SocketAddr::new(*ip, target.port)]),
         Host::Name(name) => name,
     };
-    let failed = |source| ResolveError::Lookup { name: name.clone(), source };
+    let failed = |source| ResolveError::Lookup { name: name.clone(), source: Box::new(source) };
     let mut builder = TokioResolver::builder_tokio().map_err(failed)?;
     let options = builder.options_mut();
     options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;

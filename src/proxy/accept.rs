@@ -2,6 +2,7 @@
 
 use std::{io, rc::Rc, time::Duration};
 
+use futures_util::FutureExt;
 use tokio::net::TcpListener;
 
 use super::{
@@ -37,6 +38,13 @@ pub async fn accept_loop(listener: &TcpListener, worker: &Rc<Worker>, frontend: 
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
         }
+    }
+}
+
+/// Serves the connections that wait already; for the moment before the listener is closed, which would reset them.
+pub fn accept_pending(listener: &TcpListener, worker: &Rc<Worker>, frontend: &Rc<Frontend>) {
+    while let Some(Ok((stream, address))) = listener.accept().now_or_never() {
+        tokio::task::spawn_local(serve(Rc::clone(worker), Rc::clone(frontend), stream, address));
     }
 }
 

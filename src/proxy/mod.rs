@@ -19,5 +19,5 @@ mod stack;
 mod tunnel;
 mod worker;
 
-pub use accept::accept_loop;
+pub use accept::{accept_loop, accept_pending};
 pub use worker::{Frontend, Settings, Worker};

@@ -54,11 +54,6 @@ pub fn strip_response(headers: &mut HeaderMap, name: &str) {
     }
 }
 
-/// Whether a name is a cookie's (a token, RFC 9110 section 5.6.2).
-pub fn is_cookie_name(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
-}
-
 fn pairs(line: &HeaderValue) -> impl Iterator<Item = &[u8]> {
     line.as_bytes().split(|&byte| byte == b';')
 }

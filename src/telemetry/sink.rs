@@ -42,9 +42,9 @@ impl LogSink {
         LogBuffer { lines: Vec::new(), sender: self.sender.clone(), dropped: Arc::clone(&self.dropped) }
     }
 
-    /// Pieces that were dropped because the output did not keep up.
-    pub fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
+    /// Counts the lines that were dropped because the output did not keep up.
+    pub fn drops(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.dropped)
     }
 
     /// Waits until everything that was handed over is written. All buffers must be gone.
@@ -93,8 +93,9 @@ impl LogBuffer {
         let piece = std::mem::replace(&mut self.lines, Vec::with_capacity(room));
         match self.sender.try_send(piece) {
             Ok(()) => {}
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                self.dropped.fetch_add(1, Ordering::Relaxed);
+            Err(TrySendError::Full(piece) | TrySendError::Disconnected(piece)) => {
+                let lines = piece.iter().filter(|&&byte| byte == b'\n').count();
+                self.dropped.fetch_add(lines as u64, Ordering::Relaxed);
             }
         }
     }
@@ -134,7 +135,7 @@ mod tests {
             buffer.add(|line| line.extend_from_slice(format!("line {number}\n").as_bytes()));
         }
         drop(buffer);
-        assert_eq!(sink.dropped(), 0);
+        assert_eq!(sink.drops().load(Ordering::Relaxed), 0);
         sink.finish();
         let text = String::from_utf8(memory.0.lock().unwrap().clone()).unwrap();
         assert_eq!((text.lines().count(), text.lines().last()), (5000, Some("line 4999")));

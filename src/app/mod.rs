@@ -1,0 +1,27 @@
+//! The whole program: everything built from a configuration, run, and drained.
+//!
+//! Only this room starts tasks and threads that live long. Traffic has a thread for each worker; everything else (checks,
+//! cluster, stats page, configuration) shares the thread that calls [`serve`], so that operators never delay requests.
+
+mod cluster_link;
+mod demo;
+mod names;
+mod node;
+mod query;
+mod reload;
+mod serve;
+mod sockets;
+mod webapp;
+mod workers;
+
+pub use demo::{DemoError, DemoSettings, demo};
+pub use node::{NodeError, NodeSettings, run_node};
+pub use query::{QueryError, query_members};
+pub use reload::{ConfigFile, LoadError};
+pub use serve::{Order, StartError, serve};
+pub use sockets::{Addresses, Bound};
+
+/// The name of this machine or container.
+pub fn hostname() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}

@@ -1,0 +1,44 @@
+//! The configuration's file, at the start and when it is read again.
+
+use std::{io, num::NonZeroUsize, path::PathBuf};
+
+use crate::config::{Config, Overrides, Problems, Source};
+
+/// Where the configuration comes from.
+#[derive(Debug, Clone, Default)]
+pub struct ConfigFile {
+    /// The file, if there is one.
+    pub path: Option<PathBuf>,
+    /// What the command line says.
+    pub overrides: Overrides,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file or the command line is wrong.
+    #[error(transparent)]
+    Invalid(#[from] Problems),
+}
+
+impl ConfigFile {
+    /// Reads the file anew and lets the command line's words win.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or anything is wrong.
+    pub fn load(&self) -> Result<Config, LoadError> {
+        let processors = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        let Some(path) = &self.path else { return Ok(Config::build(None, &self.overrides, processors)?) };
+        let text = std::fs::read_to_string(path).map_err(|source| LoadError::Read { path: path.clone(), source })?;
+        let source = Source { name: &path.display().to_string(), text: &text };
+        Ok(Config::build(Some(source), &self.overrides, processors)?)
+    }
+}

@@ -1,0 +1,314 @@
+//! The balancer, from its sockets to its last connection.
+
+use std::{
+    io,
+    net::{TcpListener, UdpSocket},
+    sync::{Arc, atomic::AtomicU64},
+    time::{Duration, Instant, SystemTime},
+};
+
+use futures_util::{Stream, StreamExt};
+use rand::{SeedableRng, rngs::StdRng};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+    time::MissedTickBehavior,
+};
+
+use super::{
+    Bound, ConfigFile,
+    cluster_link::{Names, PoolDirectory, advertised, member_rows, seeds},
+    hostname, names,
+    workers::{self, Entrance, Signal, WorkerParts},
+};
+use crate::{
+    admin, cluster,
+    config::{Config, Gossip, Listener, LogFormat, STATS_PROXY, Stats},
+    model::{NameError, PoolName, ServerName},
+    probe,
+    proxy::Settings,
+    registry::{Command, Registry, Slot},
+    swim::{Role, ServiceRecord},
+    telemetry::LogSink,
+};
+
+/// Why the balancer cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The cluster member cannot start.
+    #[error("cannot join a cluster: {0}")]
+    Cluster(#[from] cluster::JoinError),
+    /// The machine's name is not a name for a member.
+    #[error("cannot join a cluster as this host: {0}")]
+    Name(#[from] NameError),
+    /// The system gave no thread, descriptor or the like.
+    #[error("cannot start: {0}")]
+    System(#[from] io::Error),
+}
+
+/// What a running balancer is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Stop: accept nothing more, finish what is in flight. Told a second time, stop at once.
+    Stop,
+    /// Read the configuration again.
+    Reload,
+}
+
+/// Runs the balancer until it is told to stop and has drained.
+///
+/// To be called within a `LocalSet` of a current-thread runtime. `file` is read again on [`Order::Reload`].
+///
+/// # Errors
+/// When something cannot start; what had started has stopped again.
+pub async fn serve(
+    config: Config,
+    bound: Bound,
+    file: ConfigFile,
+    mut orders: impl Stream<Item = Order> + Unpin,
+) -> Result<(), StartError> {
+    let mut balancer = Balancer::start(config, bound, file)?;
+    while let Some(Order::Reload) = orders.next().await {
+        balancer.reload();
+    }
+    balancer.stop(orders).await;
+    Ok(())
+}
+
+/// A running balancer.
+struct Balancer {
+    config: Config,
+    file: ConfigFile,
+    registry: Arc<Registry>,
+    settings: watch::Sender<Settings>,
+    signal: watch::Sender<Signal>,
+    workers_end: mpsc::Receiver<()>,
+    member: Option<cluster::Member>,
+    tasks: Vec<Task>,
+    names: Task,
+    log: Option<LogSink>,
+}
+
+impl Balancer {
+    fn start(config: Config, bound: Bound, file: ConfigFile) -> Result<Self, StartError> {
+        let Bound { listeners, stats, gossip } = bound;
+        let (started, now) = (SystemTime::now(), Instant::now());
+        let registry = Arc::new(Registry::new(config.workers.get(), &frontend_names(&config), now));
+        registry.apply(now, Command::Pools(config.pools.clone()));
+        let log = match config.log {
+            LogFormat::Json | LogFormat::Haproxy => Some(LogSink::start(io::stdout())?),
+            LogFormat::Off => None,
+        };
+        let settings = watch::Sender::new(settings_of(&config));
+        let signal = watch::Sender::new(Signal::Run);
+        let (running, workers_end) = mpsc::channel(1);
+        for (slot, entrances) in entrances(&config, listeners, &registry).into_iter().enumerate() {
+            let parts = WorkerParts {
+                slot: Slot(slot),
+                entrances,
+                registry: Arc::clone(&registry),
+                settings: settings.subscribe(),
+                log_format: config.log,
+                log: log.as_ref().map(LogSink::buffer),
+                signal: signal.subscribe(),
+            };
+            // The thread is waited for through `running`; joining it would block this one.
+            let _detached = workers::start(parts, running.clone())?;
+        }
+        let names = Task::spawn(names::follow(Arc::clone(&registry), config.pools.clone()));
+        let rng = StdRng::from_rng(&mut rand::rng());
+        let mut tasks = vec![
+            Task::spawn(tick(Arc::clone(&registry))),
+            Task::spawn(probe::run(Arc::clone(&registry), rng, std::future::pending())),
+        ];
+        let mut member = None;
+        if let (Some(gossip), Some(socket)) = (&config.gossip, gossip) {
+            let (handle, run) = join_cluster(gossip, socket, &registry)?;
+            tasks.push(Task::spawn(run));
+            member = Some(handle);
+        }
+        if let (Some(stats), Some(listener)) = (&config.stats, stats) {
+            let log_drops = log.as_ref().map(LogSink::drops).unwrap_or_default();
+            let context = admin_context(&config, stats, &registry, member.clone(), started, log_drops);
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            tasks.push(Task::spawn(admin::serve(listener, Arc::new(context), std::future::pending())));
+        }
+        Ok(Self { config, file, registry, settings, signal, workers_end, member, tasks, names, log })
+    }
+
+    /// Reads the configuration again. A bad one changes nothing.
+    fn reload(&mut self) {
+        let config = match self.file.load() {
+            Ok(config) => config,
+            Err(error) => {
+                for line in error.to_string().lines() {
+                    tracing::error!("{line}");
+                }
+                tracing::error!("the configuration was not reloaded: nothing has changed");
+                return;
+            }
+        };
+        let fixed = self.config.fixed_parts_that_differ(&config);
+        if !fixed.is_empty() {
+            tracing::warn!("changes of {} take effect after a restart", fixed.join(", "));
+        }
+        let Config { pools, timeouts, limits, .. } = config;
+        self.registry.apply(Instant::now(), Command::Pools(pools.clone()));
+        self.names = Task::spawn(names::follow(Arc::clone(&self.registry), pools.clone()));
+        self.config = Config { pools, timeouts, limits, ..self.config.clone() };
+        self.settings.send_replace(settings_of(&self.config));
+        tracing::info!("the configuration was reloaded");
+    }
+
+    /// Accepts nothing more, waits for what is in flight, and leaves the cluster.
+    async fn stop(self, orders: impl Stream<Item = Order> + Unpin) {
+        let Self { config, file: _, registry, settings, signal, mut workers_end, member, tasks, names, log } = self;
+        let grace = config.timeouts.grace;
+        tracing::info!("stopping: what is in flight has {} to end", humantime::format_duration(grace));
+        signal.send_replace(Signal::Drain);
+        drain(&registry, grace, &mut workers_end, orders).await;
+        signal.send_replace(Signal::Quit);
+        // A worker that is stuck would be a bug; it must not keep the process from ending.
+        let _stuck = tokio::time::timeout(LAST_WAIT, workers_end.recv()).await;
+        if let Some(member) = member {
+            let _unheard = tokio::time::timeout(LAST_WAIT, member.leave()).await;
+        }
+        drop((tasks, names, settings));
+        if let Some(log) = log {
+            log.finish();
+        }
+        tracing::info!("stopped");
+    }
+}
+
+/// When the first report of what is waited for comes, and how often then.
+const FIRST_REPORT: Duration = Duration::from_millis(500);
+const REPORT_PERIOD: Duration = Duration::from_secs(1);
+/// Longest wait for what takes no time when all is well.
+const LAST_WAIT: Duration = Duration::from_secs(1);
+
+/// Waits until the workers have ended, the grace period has, or somebody is impatient; tells what it waits for.
+async fn drain(
+    registry: &Registry,
+    grace: Duration,
+    workers_end: &mut mpsc::Receiver<()>,
+    mut orders: impl Stream<Item = Order> + Unpin,
+) {
+    let begun = tokio::time::Instant::now();
+    let mut report = tokio::time::interval_at(begun + FIRST_REPORT, REPORT_PERIOD);
+    loop {
+        tokio::select! {
+            biased;
+            _all_gone = workers_end.recv() => return,
+            () = tokio::time::sleep_until(begun + grace) => {
+                tracing::warn!("the grace period is over: closing {} connections", open_connections(registry));
+                return;
+            }
+            Some(order) = orders.next() => match order {
+                Order::Stop => {
+                    tracing::warn!("told to stop again: closing {} connections", open_connections(registry));
+                    return;
+                }
+                Order::Reload => tracing::warn!("stopping: the configuration is not read again"),
+            },
+            _ = report.tick() => {
+                let left = grace.saturating_sub(begun.elapsed()).as_secs_f64();
+                tracing::info!("waiting for {} connections, {left:.0} s more at most", open_connections(registry));
+            }
+        }
+    }
+}
+
+async fn tick(registry: Arc<Registry>) {
+    let mut second = tokio::time::interval(Duration::from_secs(1));
+    second.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        second.tick().await;
+        registry.tick(Instant::now());
+    }
+}
+
+/// A task that ends with its owner.
+struct Task(JoinHandle<()>);
+
+impl Task {
+    fn spawn(task: impl Future<Output = ()> + 'static) -> Self {
+        Self(tokio::task::spawn_local(task))
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+fn settings_of(config: &Config) -> Settings {
+    Settings { timeouts: config.timeouts.clone(), limits: config.limits.clone() }
+}
+
+/// The stats page is a frontend, too.
+fn frontend_names(config: &Config) -> Vec<PoolName> {
+    let stats = config.stats.is_some().then(|| PoolName::parse(STATS_PROXY).ok()).flatten();
+    stats.into_iter().chain(config.listeners.iter().map(|listener| listener.name.clone())).collect()
+}
+
+/// Client connections, without those of people who watch.
+fn open_connections(registry: &Registry) -> u32 {
+    let traffic = registry.frontends().iter().filter(|frontend| frontend.name.as_str() != STATS_PROXY);
+    traffic.map(|frontend| frontend.connections.now()).sum()
+}
+
+/// The entrances of each worker.
+fn entrances(config: &Config, listeners: Vec<Vec<Vec<TcpListener>>>, registry: &Registry) -> Vec<Vec<Entrance>> {
+    let mut workers: Vec<Vec<Entrance>> = (0..config.workers.get()).map(|_| Vec::new()).collect();
+    for (Listener { name, bind: _, pool }, addresses) in config.listeners.iter().zip(listeners) {
+        let Some(frontend) = registry.frontends().iter().find(|frontend| frontend.name == *name) else { continue };
+        for copies in addresses {
+            for (entrances, listener) in workers.iter_mut().zip(copies) {
+                entrances.push(Entrance { listener, frontend: Arc::clone(frontend), pool: pool.clone() });
+            }
+        }
+    }
+    workers
+}
+
+/// The service that a balancer's record names; no pool has it.
+const BALANCER_SERVICE: &str = "balancer";
+
+fn join_cluster(
+    gossip: &Gossip,
+    socket: UdpSocket,
+    registry: &Arc<Registry>,
+) -> Result<(cluster::Member, impl Future<Output = ()> + use<>), StartError> {
+    let config = cluster::Config {
+        role: Role::Balancer,
+        advertise: advertised(gossip.advertise),
+        seeds: seeds(&gossip.join),
+        record: ServiceRecord::new(ServerName::parse(&hostname())?, PoolName::parse(BALANCER_SERVICE)?, 0),
+    };
+    let directory = PoolDirectory { registry: Arc::clone(registry) };
+    Ok(cluster::join(tokio::net::UdpSocket::from_std(socket)?, config, Names, directory)?)
+}
+
+fn admin_context(
+    config: &Config,
+    stats: &Stats,
+    registry: &Arc<Registry>,
+    member: Option<cluster::Member>,
+    started: SystemTime,
+    log_drops: Arc<AtomicU64>,
+) -> admin::Context {
+    let unsealed = "The cluster is not sealed: whoever reaches the gossip port can join the pool.";
+    admin::Context {
+        registry: Arc::clone(registry),
+        hostname: hostname(),
+        workers: config.workers.get(),
+        started,
+        refresh: stats.refresh,
+        notes: member.iter().map(|_| unsealed.to_owned()).collect(),
+        members: member
+            .map(|member| -> admin::MembersSource { Box::new(move || Box::pin(member_rows(member.clone()))) }),
+        log_drops,
+    }
+}

@@ -1,0 +1,105 @@
+//! The worker threads.
+
+use std::{io, net, rc::Rc, sync::Arc, thread::JoinHandle};
+
+use futures_util::future::join_all;
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+    task::LocalSet,
+};
+
+use crate::{
+    config::LogFormat,
+    model::PoolName,
+    proxy::{Frontend, Settings, Worker, accept_loop, accept_pending},
+    registry::{FrontendLive, Registry, Slot},
+    telemetry::LogBuffer,
+};
+
+/// What the workers are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Signal {
+    /// Accept and serve.
+    Run,
+    /// Accept nothing more; end when all connections have.
+    Drain,
+    /// End now.
+    Quit,
+}
+
+/// A listening socket of one worker, with what comes in there.
+pub(super) struct Entrance {
+    pub(super) listener: net::TcpListener,
+    pub(super) frontend: Arc<FrontendLive>,
+    pub(super) pool: PoolName,
+}
+
+/// What a worker is built from.
+pub(super) struct WorkerParts {
+    pub(super) slot: Slot,
+    pub(super) entrances: Vec<Entrance>,
+    pub(super) registry: Arc<Registry>,
+    pub(super) settings: watch::Receiver<Settings>,
+    pub(super) log_format: LogFormat,
+    pub(super) log: Option<LogBuffer>,
+    pub(super) signal: watch::Receiver<Signal>,
+}
+
+/// Starts a worker thread, which runs until it is told to end. It holds `running` as long as it does.
+///
+/// # Errors
+/// When the system has no thread to give.
+pub(super) fn start(parts: WorkerParts, running: mpsc::Sender<()>) -> io::Result<JoinHandle<()>> {
+    let name = format!("lb-worker-{}", parts.slot.0);
+    std::thread::Builder::new().name(name).spawn(move || {
+        if let Err(error) = run(parts) {
+            tracing::error!("a worker could not start: {error}");
+        }
+        drop(running);
+    })
+}
+
+fn run(parts: WorkerParts) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let local = LocalSet::new();
+    let served = local.block_on(&runtime, serve(parts));
+    // What is left has used up the grace period.
+    drop(local);
+    served
+}
+
+async fn serve(parts: WorkerParts) -> io::Result<()> {
+    let WorkerParts { slot, entrances, registry, settings, log_format, log, mut signal } = parts;
+    let worker = Worker::new(slot, &registry, settings, log_format, log);
+    let mut open = Vec::with_capacity(entrances.len());
+    for Entrance { listener, frontend, pool } in entrances {
+        open.push((TcpListener::from_std(listener)?, Rc::new(Frontend { live: frontend, pool })));
+    }
+    tokio::select! {
+        _ = join_all(open.iter().map(|(listener, frontend)| accept_loop(listener, &worker, frontend))) => {}
+        () = worker.housekeeping() => {}
+        () = told(&mut signal, Signal::Drain) => {}
+    }
+    for (listener, frontend) in &open {
+        accept_pending(listener, &worker, frontend);
+    }
+    drop(open);
+    worker.drain();
+    tokio::select! {
+        () = worker.drained() => {}
+        () = worker.housekeeping() => {}
+        () = told(&mut signal, Signal::Quit) => {}
+    }
+    Ok(())
+}
+
+/// Waits until the workers are told `wanted`, or something stronger.
+async fn told(signal: &mut watch::Receiver<Signal>, wanted: Signal) {
+    let is_told = |now: &Signal| match (*now, wanted) {
+        (Signal::Quit, _) | (Signal::Drain, Signal::Drain) => true,
+        (Signal::Run | Signal::Drain, _) => false,
+    };
+    // A sender that is gone can tell nothing more: that is the end, too.
+    let _told_or_gone = signal.wait_for(is_told).await;
+}

@@ -1,0 +1,92 @@
+//! The command line.
+
+mod args;
+mod check;
+mod members;
+mod run;
+
+use std::{ffi::OsString, process::ExitCode};
+
+use clap::{CommandFactory, Parser};
+
+use args::Cli;
+
+/// Status for a command line or configuration that is wrong.
+const BAD_USAGE: u8 = 2;
+
+/// Runs `lb` with the arguments of this process.
+#[expect(clippy::print_stdout, clippy::print_stderr, reason = "this is where the program speaks to its user")]
+pub fn main() -> ExitCode {
+    match Cli::try_parse_from(with_default_command(std::env::args_os().collect())) {
+        Ok(Cli { command }) => run::run(command),
+        Err(error) if error.use_stderr() => {
+            eprintln!("{}", one_line(&error.to_string()));
+            ExitCode::from(BAD_USAGE)
+        }
+        Err(help_or_version) => {
+            print!("{help_or_version}");
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+/// The command that clap knows, for completions and the manual page.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// `serve` may be left out: options without a command are its.
+fn with_default_command(mut args: Vec<OsString>) -> Vec<OsString> {
+    let first = args.get(1).and_then(|arg| arg.to_str());
+    let is_option = match first {
+        None => args.len() <= 1,
+        Some(first) => first.starts_with('-') && !["-h", "--help", "-V", "--version"].contains(&first),
+    };
+    if is_option {
+        args.insert(1.min(args.len()), "serve".into());
+    }
+    args
+}
+
+/// clap's message on one line, for logs: what is wrong, without the usage that follows it.
+fn one_line(message: &str) -> String {
+    let problem = message.split("\n\n").next().unwrap_or(message);
+    let line = problem.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
+    format!("{line} (see 'lb --help')").replace("error: ", "lb: ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{args::Command, *};
+
+    fn parse(args: &[&str]) -> Result<Command, String> {
+        let args = std::iter::once("lb").chain(args.iter().copied()).map(OsString::from).collect();
+        Cli::try_parse_from(with_default_command(args))
+            .map(|cli| cli.command)
+            .map_err(|error| one_line(&error.to_string()))
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn serve_is_the_default_command() {
+        assert!(matches!(parse(&[]), Ok(Command::Serve(_))));
+        assert!(matches!(parse(&["--listen", ":8080", "--stats", ":1936"]), Ok(Command::Serve(_))));
+        assert!(matches!(parse(&["agent", "--join", "ha", "--port", "3000"]), Ok(Command::Agent(_))));
+    }
+
+    #[test]
+    fn a_bad_address_is_one_clear_line() {
+        let error = parse(&["--listen", "nonsense"]).map(|_| ()).unwrap_err();
+        assert!(
+            error.starts_with("lb: invalid value 'nonsense' for '--listen <ADDR>': \"nonsense\" has no port"),
+            "{error}"
+        );
+        assert_eq!(error.lines().count(), 1);
+        let error = parse(&["agent"]).map(|_| ()).unwrap_err();
+        assert!(error.contains("--port <N>") && error.lines().count() == 1, "{error}");
+    }
+}

@@ -1,0 +1,198 @@
+//! Carries out a command.
+
+use std::{fmt::Display, future::Future, io, process::ExitCode};
+
+use clap::CommandFactory;
+use futures_util::{Stream, StreamExt, stream};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    task::LocalSet,
+};
+
+use super::{
+    BAD_USAGE,
+    args::{AgentArgs, Cli, Command, DemoArgs, MembersArgs, ServeArgs},
+    check::check,
+    members::render,
+};
+use crate::{
+    agent::{AgentSettings, Orphans, SystemSignals},
+    app::{
+        Addresses, Bound, ConfigFile, DemoSettings, NodeSettings, Order, demo, hostname, query_members, run_node, serve,
+    },
+    model::ServerName,
+    net::bind_udp,
+    telemetry::init_tracing,
+};
+
+/// Carries out a command.
+#[expect(clippy::print_stderr, reason = "this is where the program speaks to its user")]
+pub(super) fn run(command: Command) -> ExitCode {
+    let result = match command {
+        Command::Serve(args) => block_on(run_balancer(*args)),
+        Command::Agent(args) => block_on(run_agent(*args)),
+        Command::Members(args) => block_on(show_members(args)),
+        Command::Check(args) => Ok(check(args.config)),
+        Command::Demo(args) => block_on(run_demo(args)),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "lb", &mut io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Man => clap_mangen::Man::new(Cli::command())
+            .render(&mut io::stdout())
+            .map(|()| ExitCode::SUCCESS)
+            .map_err(Failure::start),
+    };
+    result.unwrap_or_else(|Failure { message, status }| {
+        for line in message.lines() {
+            eprintln!("lb: {line}");
+        }
+        ExitCode::from(status)
+    })
+}
+
+/// Why a command came to nothing, and the status to end with.
+struct Failure {
+    message: String,
+    status: u8,
+}
+
+impl Failure {
+    /// What was asked for is wrong.
+    fn usage(error: impl Display) -> Self {
+        Self { message: error.to_string(), status: BAD_USAGE }
+    }
+
+    /// What was asked for cannot be done here and now.
+    fn start(error: impl Display) -> Self {
+        Self { message: error.to_string(), status: 1 }
+    }
+}
+
+fn block_on(command: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::start)?;
+    LocalSet::new().block_on(&runtime, command)
+}
+
+async fn run_balancer(args: ServeArgs) -> Result<ExitCode, Failure> {
+    init_tracing();
+    let (path, overrides) = args.into_parts();
+    let file = ConfigFile { path, overrides };
+    let config = file.load().map_err(Failure::usage)?;
+    let orders = orders().map_err(Failure::start)?;
+    let bound = Bound::open(&config).await.map_err(Failure::start)?;
+    let Addresses { traffic, stats, gossip } = bound.addresses().map_err(Failure::start)?;
+    for address in traffic {
+        tracing::info!("listening for traffic on {address}");
+    }
+    if let Some(stats) = stats {
+        tracing::info!("stats page on http://{stats}/");
+    }
+    match gossip {
+        Some(gossip) => {
+            tracing::info!("gossip on {gossip} (UDP)");
+            tracing::warn!("the cluster is not sealed: whoever reaches the gossip port can join the pool");
+        }
+        None => tracing::info!("gossip is off: servers cannot join by themselves"),
+    }
+    serve(config, bound, file, orders).await.map_err(Failure::start)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn run_agent(args: AgentArgs) -> Result<ExitCode, Failure> {
+    init_tracing();
+    let AgentArgs {
+        join,
+        port,
+        service,
+        name,
+        weight,
+        advertise,
+        gossip,
+        ready_path,
+        drain_timeout,
+        restart,
+        tag,
+        command,
+    } = args;
+    let name = match name {
+        Some(name) => name,
+        None => ServerName::parse(&hostname())
+            .map_err(|error| Failure::usage(format!("{error}; choose one with --name")))?,
+    };
+    let signals = SystemSignals::new().map_err(Failure::start)?;
+    let socket = bind_udp(&gossip).await.map_err(Failure::start)?;
+    let node = NodeSettings { name, service, port, weight, tags: tag, join, advertise };
+    let settings = AgentSettings {
+        port,
+        advertised: advertise.map(|advertise| advertise.ip),
+        ready_path,
+        drain_timeout,
+        restart,
+        command,
+        orphans: Orphans::Reap,
+    };
+    let status = run_node(socket, node, settings, signals).await.map_err(Failure::start)?;
+    Ok(ExitCode::from(status))
+}
+
+#[expect(clippy::print_stdout, reason = "this is where the program speaks to its user")]
+async fn show_members(args: MembersArgs) -> Result<ExitCode, Failure> {
+    let MembersArgs { stats, format } = args;
+    let members = query_members(&stats).await.map_err(Failure::start)?;
+    print!("{}", render(&members, format));
+    Ok(ExitCode::SUCCESS)
+}
+
+#[expect(clippy::print_stdout, reason = "this is where the program speaks to its user")]
+async fn run_demo(args: DemoArgs) -> Result<ExitCode, Failure> {
+    init_tracing();
+    let DemoArgs { listen, stats, cookie, log_format } = args;
+    let orders = orders().map_err(Failure::start)?;
+    let settings = DemoSettings { listen, stats, cookie, log_format };
+    demo(settings, orders, |addresses| print!("{}", welcome(addresses))).await.map_err(Failure::start)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What to open and what to try.
+fn welcome(addresses: &Addresses) -> String {
+    let Addresses { traffic, stats, gossip: _ } = addresses;
+    let site = traffic.first().map(|address| format!("http://{address}/")).unwrap_or_default();
+    let page = stats.map(|address| format!("http://{address}/")).unwrap_or_default();
+    let target = stats.map(|address| address.to_string()).unwrap_or_default();
+    format!(
+        "A balancer and three webapps run in this process; s1, s2 and s3 have joined it by gossip.\n\
+         \n  \
+         {site}   the site: refresh it and the three take turns\n  \
+         {page}   the stats page\n\
+         \n\
+         Try in another terminal:\n  \
+         curl {site}                                 each answer names its host\n  \
+         curl -X POST -H 'content-type: application/json' -d '{{\"delay\": 2500}}' {site}delay\n  \
+         {:width$}   one server is slow now: its checks fail, the others take over\n  \
+         curl '{page};csv'                          HAProxy's CSV; {page}metrics for Prometheus\n  \
+         lb members --stats {target}          who is in the cluster\n\
+         \n\
+         Start it with --cookie SERVERID to keep each user on one server. Ctrl-C ends it.\n\n",
+        "",
+        width = site.len() + 36,
+    )
+}
+
+/// SIGTERM and SIGINT stop, SIGHUP reloads.
+fn orders() -> io::Result<impl Stream<Item = Order> + Unpin> {
+    let on = |kind: SignalKind, order: Order| -> io::Result<_> {
+        let signal = signal(kind)?;
+        Ok(stream::unfold(signal, move |mut signal| async move {
+            signal.recv().await;
+            Some((order, signal))
+        })
+        .boxed_local())
+    };
+    let signals = [
+        on(SignalKind::terminate(), Order::Stop)?,
+        on(SignalKind::interrupt(), Order::Stop)?,
+        on(SignalKind::hangup(), Order::Reload)?,
+    ];
+    Ok(stream::select_all(signals))
+}

@@ -1,0 +1,318 @@
+//! From what is written to what is meant: every value checked, every problem told.
+
+use std::{num::NonZeroUsize, time::Duration};
+
+use toml::Spanned;
+
+use super::{
+    Advertise, CheckChoice, Config, DEFAULT_FRONTEND, DEFAULT_POOL, Gossip, GossipChoice, HostPort, Limits,
+    ListenAddress, Listener, Overrides, Pool, PoolPolicy, Problems, StaticServer, Stats, Timeouts,
+    checker::Checker,
+    raw::{
+        OneOrMore, RawCheck, RawConfig, RawCookie, RawGossip, RawLimits, RawListener, RawLog, RawPool, RawServer,
+        RawStats, RawTimeouts, read,
+    },
+};
+use crate::model::{CheckPolicy, CookiePolicy, PoolName, ServerName, Weight};
+
+/// Port of the cluster member, as Serf's.
+pub const GOSSIP_PORT: u16 = 7946;
+/// Port of the traffic when nothing is said.
+const TRAFFIC_PORT: u16 = 80;
+/// How often the stats page loads itself anew.
+const REFRESH: Duration = Duration::from_secs(5);
+/// Most workers: more than any machine has processors to run them.
+const MAX_WORKERS: i64 = 1024;
+
+/// A configuration file's name and text.
+#[derive(Debug, Clone, Copy)]
+pub struct Source<'a> {
+    /// The name, for messages.
+    pub name: &'a str,
+    /// The text.
+    pub text: &'a str,
+}
+
+impl Config {
+    /// The configuration of a file, if there is one, with the command line's overrides; `processors` is how many workers
+    /// there are when nobody says.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the file and with what the overrides make of it.
+    pub fn build(
+        source: Option<Source<'_>>,
+        overrides: &Overrides,
+        processors: NonZeroUsize,
+    ) -> Result<Self, Problems> {
+        let text = source.map_or("", |source| source.text);
+        let (raw, problems) = read::<RawConfig>(text);
+        let mut checker = Checker::new(text, problems);
+        let mut config = checker.config(raw, processors);
+        override_with(&mut config, overrides, &mut checker);
+        checker.references(&config);
+        let mut list = checker.into_problems();
+        if list.is_empty() {
+            return Ok(config);
+        }
+        list.sort_by_key(|problem| problem.line);
+        Err(Problems { file: source.map(|source| source.name.to_owned()), list })
+    }
+}
+
+impl Checker<'_> {
+    fn config(&mut self, raw: RawConfig, processors: NonZeroUsize) -> Config {
+        let RawConfig { workers, listener, pool, stats, gossip, timeouts, limits, log } = raw;
+        let mut pools: Vec<Pool> = pool.into_iter().map(|pool| self.pool(pool)).collect();
+        if pools.is_empty() {
+            pools.push(Pool { name: default_pool(), policy: PoolPolicy::default(), servers: Vec::new() });
+        }
+        let first_pool = pools[0].name.clone();
+        let mut listeners: Vec<Listener> =
+            listener.into_iter().map(|listener| self.listener(listener, &first_pool)).collect();
+        if listeners.is_empty() {
+            let bind = vec![ListenAddress::any(TRAFFIC_PORT)];
+            listeners.push(Listener { name: default_frontend(), bind, pool: first_pool });
+        }
+        let workers =
+            self.number(workers, "workers", 1..=MAX_WORKERS).and_then(NonZeroUsize::new).unwrap_or(processors);
+        Config {
+            listeners,
+            pools,
+            stats: stats.and_then(|stats| self.stats(stats)),
+            gossip: Some(self.gossip(gossip.unwrap_or_default())),
+            timeouts: self.timeouts(timeouts),
+            limits: self.limits(limits),
+            log: self.log(log),
+            workers,
+        }
+    }
+
+    fn listener(&mut self, raw: RawListener, first_pool: &PoolName) -> Listener {
+        let RawListener { name, bind, pool } = raw;
+        let mut binds = vec![ListenAddress::any(TRAFFIC_PORT)];
+        if let Some(bind) = bind {
+            let span = bind.span();
+            let texts = match bind.into_inner() {
+                OneOrMore::One(one) => vec![one],
+                OneOrMore::More(more) => more,
+            };
+            if texts.is_empty() {
+                self.note(Some(span.start), "bind: the list is empty: at least one address is expected");
+            }
+            binds = texts
+                .into_iter()
+                .filter_map(|text| self.parse(Some(Spanned::new(span.clone(), text)), "bind"))
+                .collect();
+        }
+        Listener {
+            name: self.parse(name, "name").unwrap_or_else(default_frontend),
+            bind: binds,
+            pool: self.parse(pool, "pool").unwrap_or_else(|| first_pool.clone()),
+        }
+    }
+
+    fn pool(&mut self, raw: RawPool) -> Pool {
+        let RawPool { name, balance, cookie, check, retries, server } = raw;
+        let default = PoolPolicy::default();
+        Pool {
+            name: self.parse(name, "name").unwrap_or_else(default_pool),
+            policy: PoolPolicy {
+                balance: self.parse(balance, "balance").unwrap_or_default(),
+                cookie: cookie.and_then(|cookie| self.cookie(cookie)),
+                check: self.check(check),
+                retries: self.number(retries, "retries", 0..=100).unwrap_or(default.retries),
+            },
+            servers: server.into_iter().filter_map(|server| self.server(server)).collect(),
+        }
+    }
+
+    fn cookie(&mut self, raw: RawCookie) -> Option<CookiePolicy> {
+        let RawCookie { name } = raw;
+        let Some(name) = name else {
+            self.note(None, "a pool's cookie has no name: name = \"SERVERID\" is expected");
+            return None;
+        };
+        self.convert(name, "cookie name", CookiePolicy::named)
+    }
+
+    fn check(&mut self, raw: RawCheck) -> Option<CheckPolicy> {
+        let RawCheck { request, interval, rise, fall } = raw;
+        let default = CheckPolicy::default();
+        let policy = CheckPolicy {
+            kind: default.kind,
+            interval: self.duration(interval, "interval").unwrap_or(default.interval),
+            rise: self.number(rise, "rise", 1..=1000).unwrap_or(default.rise),
+            fall: self.number(fall, "fall", 1..=1000).unwrap_or(default.fall),
+        };
+        match self.parse(request, "request") {
+            Some(CheckChoice::Off) => None,
+            Some(CheckChoice::Kind(kind)) => Some(CheckPolicy { kind, ..policy }),
+            None => Some(policy),
+        }
+    }
+
+    fn server(&mut self, raw: RawServer) -> Option<StaticServer> {
+        let RawServer { name, address, weight, backup } = raw;
+        let Some(address) = address else {
+            self.note(None, "a server has no address: address = \"HOST:PORT\" is expected");
+            return None;
+        };
+        let address: HostPort = self.parse(Some(address), "address")?;
+        let name: Option<ServerName> = match name {
+            Some(name) => self.parse(Some(name), "name"),
+            None => ServerName::parse(&address.to_string().replace(['[', ']'], "")).ok(),
+        };
+        let weight = self.number(weight, "weight", 0..=256).and_then(|weight| Weight::new(weight).ok());
+        Some(StaticServer { name: name?, address, weight: weight.unwrap_or_default(), backup })
+    }
+
+    fn stats(&mut self, raw: RawStats) -> Option<Stats> {
+        let RawStats { bind, refresh } = raw;
+        if bind.is_none() {
+            self.note(None, "[stats] has no bind: bind = \":1936\" is expected");
+        }
+        let refresh = self.duration_or_zero(refresh, "refresh").unwrap_or(REFRESH);
+        Some(Stats { bind: self.parse(bind, "bind")?, refresh })
+    }
+
+    fn gossip(&mut self, raw: RawGossip) -> Gossip {
+        let RawGossip { bind, advertise, join } = raw;
+        let seed = |text: &str| HostPort::parse_or(text, GOSSIP_PORT);
+        Gossip {
+            bind: self.parse(bind, "bind").unwrap_or(ListenAddress::any(GOSSIP_PORT)),
+            advertise: self.parse::<Advertise>(advertise, "advertise"),
+            join: join.into_iter().filter_map(|join| self.convert(join, "join", seed)).collect(),
+        }
+    }
+
+    fn timeouts(&mut self, raw: RawTimeouts) -> Timeouts {
+        let RawTimeouts { connect, client, server, request_head, keep_alive, tunnel, grace } = raw;
+        let default = Timeouts::default();
+        Timeouts {
+            connect: self.duration(connect, "connect").unwrap_or(default.connect),
+            client: self.duration(client, "client").unwrap_or(default.client),
+            server: self.duration(server, "server").unwrap_or(default.server),
+            request_head: self.duration(request_head, "request-head").unwrap_or(default.request_head),
+            keep_alive: self.duration(keep_alive, "keep-alive").unwrap_or(default.keep_alive),
+            tunnel: self.duration(tunnel, "tunnel").unwrap_or(default.tunnel),
+            grace: self.duration_or_zero(grace, "grace").unwrap_or(default.grace),
+        }
+    }
+
+    fn limits(&mut self, raw: RawLimits) -> Limits {
+        let RawLimits { head, body, idle_per_server } = raw;
+        let default = Limits::default();
+        Limits {
+            head: self.number(head, "head", 1024..=1024 * 1024).unwrap_or(default.head),
+            body: self.number(body, "body", 0..=i64::MAX),
+            idle_per_server: self
+                .number(idle_per_server, "idle-per-server", 0..=65_536)
+                .unwrap_or(default.idle_per_server),
+        }
+    }
+
+    fn log(&mut self, raw: RawLog) -> super::LogFormat {
+        let RawLog { format } = raw;
+        self.parse(format, "format").unwrap_or_default()
+    }
+
+    /// What one part says of another: names that are given twice, pools that nobody has.
+    fn references(&mut self, config: &Config) {
+        for (index, pool) in config.pools.iter().enumerate() {
+            if config.pools[..index].iter().any(|other| other.name == pool.name) {
+                self.note(None, &format!("two pools are named '{}'", pool.name));
+            }
+            for (index, server) in pool.servers.iter().enumerate() {
+                if pool.servers[..index].iter().any(|other| other.name == server.name) {
+                    self.note(None, &format!("two servers of the pool '{}' are named '{}'", pool.name, server.name));
+                }
+            }
+        }
+        for (index, listener) in config.listeners.iter().enumerate() {
+            if config.listeners[..index].iter().any(|other| other.name == listener.name) {
+                self.note(None, &format!("two listeners are named '{}'", listener.name));
+            }
+            if !config.pools.iter().any(|pool| pool.name == listener.pool) {
+                let message =
+                    format!("the listener '{}' feeds the pool '{}', which is not there", listener.name, listener.pool);
+                self.note(None, &message);
+            }
+        }
+    }
+}
+
+/// Lets the command line's words win. They speak of the first listener and the first pool.
+fn override_with(config: &mut Config, overrides: &Overrides, checker: &mut Checker<'_>) {
+    let Overrides {
+        listen,
+        stats,
+        gossip,
+        advertise,
+        join,
+        servers,
+        balance,
+        cookie,
+        check,
+        check_interval,
+        check_rise,
+        check_fall,
+        workers,
+        log_format,
+        grace,
+    } = overrides;
+    let (listener, pool) = (&mut config.listeners[0], &mut config.pools[0]);
+    if !listen.is_empty() {
+        listener.bind.clone_from(listen);
+    }
+    pool.servers.extend(servers.iter().cloned());
+    pool.policy.balance = balance.unwrap_or(pool.policy.balance);
+    if let Some(name) = cookie {
+        match CookiePolicy::named(name) {
+            Ok(policy) => pool.policy.cookie = Some(policy),
+            Err(message) => checker.note(None, &format!("--cookie: {message}")),
+        }
+    }
+    match check {
+        Some(CheckChoice::Off) => pool.policy.check = None,
+        Some(CheckChoice::Kind(kind)) => {
+            let policy = pool.policy.check.take().unwrap_or_default();
+            pool.policy.check = Some(CheckPolicy { kind: kind.clone(), ..policy });
+        }
+        None => {}
+    }
+    if let Some(policy) = &mut pool.policy.check {
+        policy.interval = check_interval.unwrap_or(policy.interval);
+        policy.rise = check_rise.unwrap_or(policy.rise);
+        policy.fall = check_fall.unwrap_or(policy.fall);
+    }
+    if let Some(bind) = stats {
+        let refresh = config.stats.as_ref().map_or(REFRESH, |stats| stats.refresh);
+        config.stats = Some(Stats { bind: bind.clone(), refresh });
+    }
+    if let Some(member) = &mut config.gossip {
+        member.advertise = advertise.or(member.advertise);
+        member.join.extend(join.iter().cloned());
+    }
+    match (gossip, &mut config.gossip) {
+        (Some(GossipChoice::Off), member) => *member = None,
+        (Some(GossipChoice::At(bind)), Some(member)) => member.bind = bind.clone(),
+        (Some(GossipChoice::At(_)) | None, _) => {}
+    }
+    config.workers = workers.unwrap_or(config.workers);
+    config.log = log_format.unwrap_or(config.log);
+    config.timeouts.grace = grace.unwrap_or(config.timeouts.grace);
+}
+
+fn default_frontend() -> PoolName {
+    constant_name(DEFAULT_FRONTEND)
+}
+
+fn default_pool() -> PoolName {
+    constant_name(DEFAULT_POOL)
+}
+
+/// A name that is known to be one.
+fn constant_name(name: &'static str) -> PoolName {
+    #[expect(clippy::expect_used, reason = "the names are constants, and a test reads each")]
+    PoolName::parse(name).expect("a constant that is a name")
+}

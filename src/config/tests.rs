@@ -1,0 +1,131 @@
+//! Configurations as operators write them.
+
+use std::{num::NonZeroUsize, time::Duration};
+
+use super::*;
+use crate::model::CheckKind;
+
+fn build(text: &str, overrides: &Overrides) -> Result<Config, Problems> {
+    Config::build(Some(Source { name: "lb.toml", text }), overrides, NonZeroUsize::MIN)
+}
+
+fn problems(text: &str) -> String {
+    build(text, &Overrides::default()).unwrap_err().to_string()
+}
+
+#[test]
+fn nothing_said_gives_the_documented_defaults() {
+    let config = Config::build(None, &Overrides::default(), NonZeroUsize::MIN).unwrap();
+    assert_eq!(config.listeners[0].name.as_str(), DEFAULT_FRONTEND);
+    assert_eq!(config.listeners[0].bind, [ListenAddress::any(80)]);
+    assert_eq!(config.pools[0].name.as_str(), DEFAULT_POOL);
+    let check = config.pools[0].policy.check.clone().unwrap();
+    assert_eq!((check.kind.to_string().as_str(), check.interval), ("HEAD /", Duration::from_secs(2)));
+    assert_eq!((check.rise, check.fall), (2, 3));
+    assert_eq!(config.gossip.unwrap().bind, ListenAddress::any(GOSSIP_PORT));
+    assert_eq!((config.stats, config.log), (None, LogFormat::Json));
+}
+
+#[test]
+fn a_whole_file_is_read() {
+    let text = r#"
+        workers = 3
+        [[listener]]
+        name = "web"
+        bind = [":8080", "[::1]:8081"]
+        pool = "apps"
+        [[pool]]
+        name = "apps"
+        balance = "roundrobin"
+        cookie = { name = "SERVERID" }
+        check = { request = "tcp", interval = "500ms", rise = 1, fall = 2 }
+        retries = 1
+        [[pool.server]]
+        name = "s1"
+        address = "web1:3000"
+        weight = 5
+        [[pool.server]]
+        address = "10.0.0.2:3000"
+        backup = true
+        [stats]
+        bind = ":1936"
+        refresh = "0"
+        [gossip]
+        bind = ":7000"
+        advertise = "10.0.0.1"
+        join = ["ha", "ha2:7001"]
+        [timeouts]
+        connect = "1s"
+        grace = "0"
+        [limits]
+        body = 1048576
+        [log]
+        format = "haproxy"
+    "#;
+    let config = build(text, &Overrides::default()).unwrap();
+    let pool = &config.pools[0];
+    assert_eq!((config.workers.get(), config.listeners[0].bind.len(), pool.servers.len()), (3, 2, 2));
+    assert_eq!(pool.policy.check.as_ref().unwrap().kind, CheckKind::Tcp);
+    assert_eq!((pool.servers[1].name.as_str(), pool.servers[1].backup), ("10.0.0.2:3000", true));
+    assert_eq!((config.timeouts.connect, config.timeouts.grace), (Duration::from_secs(1), Duration::ZERO));
+    assert_eq!((config.limits.body, config.log), (Some(1_048_576), LogFormat::Haproxy));
+    assert_eq!(config.gossip.unwrap().join[0].to_string(), "ha:7946");
+}
+
+#[test]
+fn everything_that_is_wrong_is_told_at_once_with_its_line() {
+    let text = "workers = 0\n[[listener]]\nbind = \"nonsense\"\npool = \"apps\"\n[timeouts]\nconnect = \"soon\"\nconect = \"1s\"\n";
+    let told = problems(text);
+    for expected in [
+        "lb.toml:1: workers: 0 is out of range",
+        "lb.toml:3: bind: \"nonsense\" has no port",
+        "lb.toml:6: connect: \"soon\" is no time",
+        "lb.toml:7: unknown field `conect`",
+        "lb.toml: the listener 'localnodes' feeds the pool 'apps', which is not there",
+    ] {
+        assert!(told.contains(expected), "{expected}\nis missing in\n{told}");
+    }
+    assert_eq!(told.lines().count(), 5, "{told}");
+}
+
+#[test]
+fn names_must_be_given_once() {
+    let told = problems(
+        "[[pool]]\nname = \"a\"\n[[pool]]\nname = \"a\"\n[[listener]]\npool = \"a\"\n[[listener]]\npool = \"a\"\n",
+    );
+    assert!(
+        told.contains("two pools are named 'a'") && told.contains("two listeners are named 'localnodes'"),
+        "{told}"
+    );
+}
+
+#[test]
+fn the_command_line_wins() {
+    let overrides = Overrides {
+        listen: vec![":8080".parse().unwrap()],
+        gossip: Some(GossipChoice::Off),
+        servers: vec!["s2=127.0.0.1:2".parse().unwrap()],
+        cookie: Some("SERVERID".into()),
+        check: Some(CheckChoice::Kind(CheckKind::Tcp)),
+        check_fall: Some(1),
+        log_format: Some(LogFormat::Off),
+        ..Overrides::default()
+    };
+    let text = "[[listener]]\nbind = \":80\"\n[[pool.server]]\nname = \"s1\"\naddress = \"127.0.0.1:1\"\n";
+    let told = build(text, &overrides).unwrap_err().to_string();
+    assert_eq!(told, "lb.toml:3: invalid type: map, expected a sequence", "[[pool]] is missing");
+    let text = "[[listener]]\nbind = \":80\"\n[[pool]]\n[[pool.server]]\nname = \"s1\"\naddress = \"127.0.0.1:1\"\n";
+    let config = build(text, &overrides).unwrap();
+    assert_eq!(config.listeners[0].bind, [ListenAddress::any(8080)]);
+    assert_eq!(config.pools[0].servers.len(), 2);
+    let check = config.pools[0].policy.check.clone().unwrap();
+    assert_eq!((check.kind, check.fall, check.rise), (CheckKind::Tcp, 1, 2));
+    assert_eq!((config.gossip, config.log), (None, LogFormat::Off));
+}
+
+#[test]
+fn a_bad_cookie_name_on_the_command_line_is_told() {
+    let overrides = Overrides { cookie: Some("a b".into()), ..Overrides::default() };
+    let told = Config::build(None, &overrides, NonZeroUsize::MIN).unwrap_err().to_string();
+    assert!(told.starts_with("--cookie: \"a b\" is no name for a cookie"), "{told}");
+}
