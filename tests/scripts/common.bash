@@ -62,7 +62,7 @@ PYTHON
 
 # serve_http NAME ADDRESS PORT: a small server that answers every GET, HEAD and POST with its name.
 serve_http() {
-    start "$1" python3 - "$@" <<'PYTHON'
+    start "$1" python3 -c '
 import http.server, sys
 
 name, address, port = sys.argv[1:]
@@ -81,8 +81,7 @@ class Answer(http.server.BaseHTTPRequestHandler):
 
     do_HEAD = do_POST = do_GET
 
-http.server.ThreadingHTTPServer((address, int(port)), Answer).serve_forever()
-PYTHON
+http.server.ThreadingHTTPServer((address, int(port)), Answer).serve_forever()' "$@"
 }
 
 # The lb under test: $LB, or built from this tree. Its path is in $lb afterwards.
