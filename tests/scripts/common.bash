@@ -56,7 +56,11 @@ free_ports() {
     python3 - "$1" <<'PYTHON'
 import socket, sys
 sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(int(sys.argv[1]))]
-print(*(one.getsockname()[1] for one in sockets))
+ports = [one.getsockname()[1] for one in sockets]
+# Closed first: the caller may use them as soon as it has read the line.
+for one in sockets:
+    one.close()
+print(*ports)
 PYTHON
 }
 
