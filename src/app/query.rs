@@ -66,14 +66,15 @@ async fn ask(target: &HostPort) -> Result<Bytes, QueryError> {
     let (mut sender, connection) = handshake.map_err(|error| broken(error.to_string()))?;
     let request = Request::get("/members").header(header::HOST, target.to_string()).body(Empty::<Bytes>::new());
     let request = request.map_err(|error| broken(error.to_string()))?;
-    let answer = async {
+    // It owns the sender: the connection ends when nothing can be sent any more.
+    let answer = async move {
         let response = sender.send_request(request).await.map_err(|error| broken(error.to_string()))?;
         let status = response.status();
         let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
         let body = body.map_err(|error| broken(error.to_string()))?.to_bytes();
         if status == StatusCode::OK { Ok(body) } else { Err(broken(String::from_utf8_lossy(&body).trim().to_owned())) }
     };
-    // The connection moves the bytes and ends after the answer.
+    // The connection moves the bytes.
     let (answer, _ended) = futures_util::future::join(answer, connection).await;
     answer
 }
