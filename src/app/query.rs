@@ -64,12 +64,9 @@ async fn ask(target: &HostPort) -> Result<Bytes, QueryError> {
     let stream = TcpStream::connect(&*resolve(target).await?).await.map_err(refused)?;
     let handshake = http1::handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = handshake.map_err(|error| broken(error.to_string()))?;
-    let request = Request::get("/members")
-        .header(header::HOST, target.to_string())
-        .header(header::CONNECTION, "close")
-        .body(Empty::<Bytes>::new());
+    let request = Request::get("/members").header(header::HOST, target.to_string()).body(Empty::<Bytes>::new());
     let request = request.map_err(|error| broken(error.to_string()))?;
-    // The sender goes with it: without, the connection would be kept for a next request.
+    // It owns the sender: the connection ends when nothing can be sent any more.
     let answer = async move {
         let response = sender.send_request(request).await.map_err(|error| broken(error.to_string()))?;
         let status = response.status();
@@ -82,7 +79,7 @@ async fn ask(target: &HostPort) -> Result<Bytes, QueryError> {
         let first_line: String = text.lines().next().unwrap_or_default().chars().take(120).collect();
         Err(broken(format!("{status}: {first_line}")))
     };
-    // The connection moves the bytes and, being asked to close, ends after the answer.
+    // The connection moves the bytes.
     let (answer, _ended) = futures_util::future::join(answer, connection).await;
     answer
 }

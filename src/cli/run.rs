@@ -100,8 +100,20 @@ async fn run_balancer(args: ServeArgs) -> Result<ExitCode, Failure> {
 
 async fn run_agent(args: AgentArgs) -> Result<ExitCode, Failure> {
     init_tracing("info");
-    let AgentArgs { join, port, service, name, weight, advertise, gossip, ready_path, drain_timeout, restart, tag } =
-        args;
+    let AgentArgs {
+        join,
+        port,
+        service,
+        name,
+        weight,
+        advertise,
+        gossip,
+        ready_path,
+        drain_timeout,
+        restart,
+        tag,
+        command,
+    } = args;
     let name = match name {
         Some(name) => name,
         None => ServerName::parse(&hostname())
@@ -116,6 +128,7 @@ async fn run_agent(args: AgentArgs) -> Result<ExitCode, Failure> {
         ready_path,
         drain_timeout,
         restart,
+        command,
         orphans: Orphans::Reap,
     };
     let status = run_node(socket, node, settings, signals).await.map_err(Failure::start)?;

@@ -1,7 +1,7 @@
 //! From a client's request to a server's response.
 //!
 //! A worker serves its connections on one thread and shares nothing with the others but the registry, so nothing here takes
-//! a lock. Each request carries an [`Exchange`](exchange::Exchange), which counts it, keeps its place on the server, and
+//! a lock. Each request carries an `Exchange`, which counts it, keeps its place on the server, and
 //! writes its log line when it is dropped: at the end of the response's body, wherever that comes.
 //!
 //! ```text
