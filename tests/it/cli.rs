@@ -55,7 +55,7 @@ fn a_good_file_is_valid_and_a_missing_one_is_named() {
     let output = finished(&["check", "-c", file.path().to_str().unwrap()]);
     assert!(output.status.success());
     let text = String::from_utf8(output.stdout).unwrap();
-    assert!(text.contains("valid (1 listeners, 1 pools, 1 servers)"), "{text}");
+    assert!(text.contains("valid (1 listener, 1 pool, 1 server)"), "{text}");
     let (status, text) = said(&finished(&["check", "-c", "/no/such/file.toml"]));
     assert!(status == Some(2) && text.contains("/no/such/file.toml") && text.lines().count() == 1, "{text}");
 }
@@ -63,9 +63,6 @@ fn a_good_file_is_valid_and_a_missing_one_is_named() {
 #[test]
 fn every_file_in_config_is_valid() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
-    if !folder.exists() {
-        return;
-    }
     let files: Vec<_> = std::fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())

@@ -28,6 +28,7 @@ pub(crate) struct Closed(pub(crate) bool);
 pub(crate) struct Origin {
     pub(crate) address: SocketAddr,
     shared: Arc<Shared>,
+    accepting: Option<JoinHandle<()>>,
 }
 
 #[derive(Default)]
