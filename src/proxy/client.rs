@@ -16,6 +16,7 @@ use crate::{
     http_rules::Forwarding,
     net::{Millis, Pulse, now_coarse},
     registry::{FrontendCounters, FrontendLive, Occupied, add},
+    upstream::ServerDebt,
 };
 
 /// One client connection.
@@ -195,6 +196,7 @@ pub(super) struct Upload {
     pub(super) received: Cell<u64>,
     progress: Cell<Progress>,
     waker: RefCell<Option<Waker>>,
+    debt: RefCell<Option<ServerDebt>>,
 }
 
 /// Where the transfer of a request's body has come to.
@@ -222,11 +224,24 @@ impl Upload {
 
     pub(super) fn set(&self, progress: Progress) {
         self.progress.set(progress);
+        self.tell_server();
+    }
+
+    /// Until a response's head comes the server is silent by right while we wait for the client: that time must not count
+    /// against it. `None` when the head has come.
+    pub(super) fn sends_to(&self, debt: Option<ServerDebt>) {
+        *self.debt.borrow_mut() = debt;
+    }
+
+    fn tell_server(&self) {
+        if let Some(debt) = &*self.debt.borrow() {
+            debt.expect(!self.waits());
+        }
     }
 
     /// Notes that the client owes the next piece, and whom to wake if it never comes.
     pub(super) fn wait(&self, waker: &Waker) {
-        self.progress.set(Progress::Waiting);
+        self.set(Progress::Waiting);
         let mut known = self.waker.borrow_mut();
         if !known.as_ref().is_some_and(|known| known.will_wake(waker)) {
             *known = Some(waker.clone());

@@ -226,7 +226,14 @@ async fn attempt(
     };
     // Only a kept connection can turn out to have been closed by a server that was tired of waiting.
     let spare = (reused && repeatable).then(|| copy_head(&request));
-    let error = match link.send(request).await {
+    if let Some(upload) = upload {
+        upload.sends_to(Some(link.debt()));
+    }
+    let sent = link.send(request).await;
+    if let Some(upload) = upload {
+        upload.sends_to(None);
+    }
+    let error = match sent {
         Ok(response) => return Ok(Answer { response, link, server: Arc::clone(server) }),
         Err(error) => error,
     };

@@ -61,6 +61,26 @@ struct Debt {
     timed_out: Cell<bool>,
 }
 
+impl Debt {
+    fn expect(&self, something: bool) {
+        if something != self.since.get().is_some() {
+            self.since.set(something.then(now_coarse));
+        }
+    }
+}
+
+/// What a server owes us, from the point of view of a request's body: nothing as long as the client owes us the next
+/// piece of it.
+#[derive(Debug)]
+pub struct ServerDebt(Rc<Debt>);
+
+impl ServerDebt {
+    /// Notes whether the server owes us something now.
+    pub fn expect(&self, something: bool) {
+        self.0.expect(something);
+    }
+}
+
 impl<B: Body + 'static> Link<B>
 where
     B::Data: Send,
@@ -112,9 +132,12 @@ where
 impl<B> Link<B> {
     /// Notes whether the server owes us something now.
     pub fn expect(&self, something: bool) {
-        if something != self.debt.since.get().is_some() {
-            self.debt.since.set(something.then(now_coarse));
-        }
+        self.debt.expect(something);
+    }
+
+    /// For one who learns later than the request is sent whether the server owes us something.
+    pub fn debt(&self) -> ServerDebt {
+        ServerDebt(Rc::clone(&self.debt))
     }
 
     /// Whether it was given up because the server was silent too long.

@@ -10,4 +10,4 @@ mod link;
 
 pub use connect::{ConnectError, connect};
 pub use idle::IdleLinks;
-pub use link::{Link, LinkLimits, SendError};
+pub use link::{Link, LinkLimits, SendError, ServerDebt};

@@ -49,11 +49,13 @@ impl Bench {
         let healthy = std::thread::spawn(move || {
             let mut client = Client::connect(address);
             let mut count = 0;
-            while !stopped.load(SeqCst) {
+            loop {
                 assert_eq!(client.get("/healthy").text(), "good");
                 count += 1;
+                if stopped.load(SeqCst) {
+                    return count;
+                }
             }
-            count
         });
         Self { balancer, stop, healthy: Some(healthy), _good: good, _file: file }
     }
@@ -83,7 +85,7 @@ impl Drop for Bench {
     }
 }
 
-const SHORT: &str = "[timeouts]\nserver = \"300ms\"\nrequest-head = \"300ms\"\nclient = \"300ms\"\n";
+const SHORT: &str = "[timeouts]\nserver = \"500ms\"\nrequest-head = \"500ms\"\nclient = \"500ms\"\n";
 
 /// Asks a bench with one such server, and asserts the status, the letters and that nobody else was disturbed.
 fn one_fault(origin: &Origin, status: u16, letters: &str) -> Response {
@@ -266,14 +268,14 @@ fn a_client_that_says_nothing_is_let_go() {
     let mut client = bench.client();
     let begun = Instant::now();
     assert!(client.wire.is_closed());
-    assert!(begun.elapsed() >= Duration::from_millis(250), "it was given its time");
+    assert!(begun.elapsed() >= Duration::from_millis(450), "it was given its time");
     bench.end();
 }
 
 #[test]
 fn a_body_that_stops_coming_is_408() {
     let origin = Origin::answering(|_, _| Closed(true));
-    let bench = Bench::new(&[origin.address], "[timeouts]\nclient = \"300ms\"\n");
+    let bench = Bench::new(&[origin.address], "[timeouts]\nserver = \"500ms\"\nclient = \"1s\"\n");
     let mut client = bench.client();
     client.wire.send("POST /slow HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\npart").unwrap();
     assert_eq!(client.answer(false).unwrap().status(), 408);
