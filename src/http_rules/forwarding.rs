@@ -26,6 +26,8 @@ pub fn add_forwarding_headers(headers: &mut HeaderMap, forwarding: &Forwarding, 
         drop_look_alikes(headers);
     }
     let Forwarding { client, port, proto } = forwarding;
+    // Small maps would otherwise grow, and be hashed anew, up to three times.
+    headers.reserve(3);
     headers.append(FOR, client.clone());
     headers.insert(PORT, port.clone());
     headers.insert(PROTO, proto.clone());

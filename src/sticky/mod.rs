@@ -37,6 +37,7 @@ pub fn set_cookie(name: &str, value: &str) -> Option<HeaderValue> {
 ///
 /// Responses that a shared cache could keep are marked private: the next user must not get this one's cookie.
 pub fn issue(headers: &mut HeaderMap, status: StatusCode, cookie: HeaderValue) {
+    headers.reserve(2);
     headers.append(header::SET_COOKIE, cookie);
     if is_cacheable(headers, status) {
         headers.append(header::CACHE_CONTROL, HeaderValue::from_static("private"));
