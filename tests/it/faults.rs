@@ -12,9 +12,7 @@ use std::{
 use serde_json::Value;
 use tempfile::NamedTempFile;
 
-use crate::support::{
-    Balancer, Client, Closed, Origin, PATIENCE, Refusing, Response, Wire, config_file, ok, wait_until,
-};
+use crate::support::{Balancer, Client, Closed, Origin, PATIENCE, Refusing, Response, Wire, config_file, ok};
 
 /// A balancer of one worker with two ways in: one to the servers under test, one to a sound server, which a client uses
 /// all the time and which must never notice anything.
@@ -372,12 +370,13 @@ fn a_client_that_leaves_early_frees_its_server() {
     let gone = std::sync::Mutex::new(gone);
     let origin = Origin::raw(move |wire, _| {
         wire.head().unwrap().unwrap();
+        gone.lock().unwrap().send(false).unwrap();
         gone.lock().unwrap().send(wire.is_closed()).unwrap();
     });
     let bench = Bench::new(&[origin.address], "");
     let client = bench.client();
     client.wire.send("GET /left HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
-    wait_until("the request arrives", PATIENCE, || origin.connections() == 1);
+    assert!(!news.recv_timeout(PATIENCE).unwrap(), "the request has arrived");
     drop(client);
     assert!(news.recv_timeout(PATIENCE).unwrap(), "the server's side is closed, too");
     let line = bench.line("/left");
