@@ -7,7 +7,11 @@ use std::{
 };
 
 use futures_util::{Stream, StreamExt, future::join_all};
-use tokio::{net::TcpListener, sync::watch, task::LocalSet};
+use tokio::{
+    net::TcpListener,
+    runtime::{Builder, LocalOptions},
+    sync::watch,
+};
 
 use super::{
     Addresses, Bound, ConfigFile, LoadError, NodeError, NodeSettings, Order, StartError, run_node, serve,
@@ -61,7 +65,7 @@ pub enum DemoError {
 
 /// Runs the demo until it is told to stop; `ready` is called with its addresses once everything listens.
 ///
-/// To be called within a `LocalSet` of a current-thread runtime.
+/// To be called on a tokio `LocalRuntime`.
 ///
 /// # Errors
 /// When something cannot start.
@@ -110,12 +114,12 @@ fn loopback(port: u16) -> ListenAddress {
 }
 
 fn run_webapps(seed: SocketAddr, stopped: &watch::Receiver<bool>) -> Result<(), DemoError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     let all = async {
         let each = (1..=WEBAPPS).map(|number| run_webapp(number, seed, stopped.clone()));
         join_all(each).await.into_iter().collect::<Result<(), DemoError>>()
     };
-    LocalSet::new().block_on(&runtime, all)
+    runtime.block_on(all)
 }
 
 /// One webapp with its agent, until it is told to stop.

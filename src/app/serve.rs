@@ -57,7 +57,7 @@ pub enum Order {
 
 /// Runs the balancer until it is told to stop and has drained.
 ///
-/// To be called within a `LocalSet` of a current-thread runtime. `file` is read again on [`Order::Reload`].
+/// To be called on a tokio `LocalRuntime`. `file` is read again on [`Order::Reload`].
 ///
 /// # Errors
 /// When something cannot start; what had started has stopped again.

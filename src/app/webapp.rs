@@ -42,7 +42,7 @@ impl Webapp {
         Rc::new(Self { name, address, delay: Cell::default(), sessions: RefCell::default() })
     }
 
-    /// Serves until it is dropped. Needs a `LocalSet`.
+    /// Serves until it is dropped. Needs a tokio `LocalRuntime`.
     pub(super) async fn serve(self: Rc<Self>, listener: TcpListener) {
         let mut connections = JoinSet::new();
         loop {

@@ -5,8 +5,8 @@ use std::{io, net, rc::Rc, sync::Arc, thread::JoinHandle};
 use futures_util::future::join_all;
 use tokio::{
     net::TcpListener,
+    runtime::{Builder, LocalOptions},
     sync::{mpsc, watch},
-    task::LocalSet,
 };
 
 use crate::{
@@ -61,12 +61,10 @@ pub(super) fn start(parts: WorkerParts, running: mpsc::Sender<()>) -> io::Result
 }
 
 fn run(parts: WorkerParts) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let local = LocalSet::new();
-    let served = local.block_on(&runtime, serve(parts));
-    // What is left has used up the grace period.
-    drop(local);
-    served
+    // Not a `LocalSet`: it would put a second queue before the runtime's own, and each wake-up through both.
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+    // Tasks that are left end with the runtime: they have used up the grace period.
+    runtime.block_on(serve(parts))
 }
 
 async fn serve(parts: WorkerParts) -> io::Result<()> {

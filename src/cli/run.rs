@@ -4,8 +4,8 @@ use std::{fmt::Display, future::Future, io, process::ExitCode};
 
 use futures_util::{Stream, StreamExt, stream};
 use tokio::{
+    runtime::{Builder, LocalOptions},
     signal::unix::{SignalKind, signal},
-    task::LocalSet,
 };
 
 use super::{
@@ -69,8 +69,8 @@ impl Failure {
 }
 
 fn block_on(command: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::start)?;
-    LocalSet::new().block_on(&runtime, command)
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+    runtime.map_err(Failure::start)?.block_on(command)
 }
 
 async fn run_balancer(args: ServeArgs) -> Result<ExitCode, Failure> {

@@ -17,7 +17,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Accepts connections and serves each in a task of its own, until it is dropped.
 ///
-/// Needs a `LocalSet`. When descriptors run out it closes idle connections to servers and waits a little, rather than
+/// Needs a tokio `LocalRuntime`. When descriptors run out it closes idle connections to servers and waits a little, rather than
 /// spin.
 pub async fn accept_loop(listener: &TcpListener, worker: &Rc<Worker>, frontend: &Rc<Frontend>) {
     let mut pause = FIRST_PAUSE;

@@ -168,7 +168,7 @@ async fn send(
                 let balanced = named.is_none();
                 let server = named.take().or_else(|| pool.choose(&tried).cloned()).ok_or(Fault::NoServer)?;
                 exchange.assign(&server, balanced);
-                let kept = client.worker.idle.borrow_mut().take(server.id);
+                let kept = if resent { None } else { client.worker.idle.borrow_mut().take(server.id) };
                 (server, kept)
             }
         };
@@ -181,17 +181,26 @@ async fn send(
                     (failure, fault, reused)
                 }
             };
-        if !reused {
-            connect_failures += 1;
-            tried.push(server.id);
-        }
-        let retries = pool.policy.retries;
-        let others_left = pool.has_other_than(&tried);
-        match decide(failure, History { connect_failures, retries, resent, reused, repeatable, others_left }) {
+        connect_failures += u32::from(!reused);
+        tried.push(server.id);
+        let history = History {
+            connect_failures,
+            retries: pool.policy.retries,
+            resent,
+            reused,
+            repeatable,
+            others_left: pool.has_other_than(&tried),
+            sticky: sticky.server.as_ref().is_some_and(|named| named.id == server.id),
+        };
+        let was_sent = failure == Failure::ClosedBeforeResponse;
+        resent |= was_sent;
+        match decide(failure, history) {
             Decision::GiveUp => return Err(fault),
             Decision::Elsewhere => exchange.retried(true),
             Decision::FreshConnection => {
-                resent |= failure == Failure::ClosedBeforeResponse;
+                if was_sent {
+                    exchange.retried(false);
+                }
                 again = Some(server);
             }
             Decision::Again { after } => {

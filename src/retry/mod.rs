@@ -36,12 +36,14 @@ pub struct History {
     pub repeatable: bool,
     /// Whether the pool has a server that was not tried.
     pub others_left: bool,
+    /// Whether a cookie chose the server.
+    pub sticky: bool,
 }
 
 /// What to do now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
-    /// Choose a server that was not tried.
+    /// Choose a server that was not tried; if the request was sent before, on a fresh connection.
     Elsewhere,
     /// Try the same servers again after a pause.
     Again {
@@ -59,14 +61,21 @@ const PAUSE: Duration = Duration::from_millis(250);
 
 /// Decides what happens to a request whose last try failed.
 pub fn decide(failure: Failure, history: History) -> Decision {
-    let History { connect_failures, retries, resent, reused, repeatable, others_left } = history;
+    let History { connect_failures, retries, resent, reused, repeatable, others_left, sticky } = history;
     match failure {
         Failure::NotSent if reused => Decision::FreshConnection,
         // A server that accepts and closes at once is as good as one that refuses.
         Failure::Connect | Failure::NotSent if connect_failures > retries => Decision::GiveUp,
         Failure::Connect | Failure::NotSent if others_left => Decision::Elsewhere,
         Failure::Connect | Failure::NotSent => Decision::Again { after: PAUSE },
-        Failure::ClosedBeforeResponse if reused && repeatable && !resent => Decision::FreshConnection,
+        // A server that closes may be about to go: another one is the safer choice, unless the user's session is there.
+        Failure::ClosedBeforeResponse if reused && repeatable && !resent => {
+            if others_left && !sticky {
+                Decision::Elsewhere
+            } else {
+                Decision::FreshConnection
+            }
+        }
         Failure::ClosedBeforeResponse => Decision::GiveUp,
     }
 }
@@ -80,8 +89,15 @@ pub fn is_idempotent(method: &Method) -> bool {
 mod tests {
     use super::*;
 
-    const FIRST: History =
-        History { connect_failures: 1, retries: 3, resent: false, reused: true, repeatable: true, others_left: true };
+    const FIRST: History = History {
+        connect_failures: 1,
+        retries: 3,
+        resent: false,
+        reused: true,
+        repeatable: true,
+        others_left: true,
+        sticky: false,
+    };
 
     #[test]
     fn a_refused_request_goes_elsewhere_until_the_retries_are_used_up() {
@@ -94,7 +110,9 @@ mod tests {
     #[test]
     fn a_sent_request_is_repeated_once_and_only_when_harmless() {
         let closed = |history| decide(Failure::ClosedBeforeResponse, history);
-        assert_eq!(closed(FIRST), Decision::FreshConnection);
+        assert_eq!(closed(FIRST), Decision::Elsewhere);
+        assert_eq!(closed(History { sticky: true, ..FIRST }), Decision::FreshConnection);
+        assert_eq!(closed(History { others_left: false, ..FIRST }), Decision::FreshConnection);
         assert_eq!(closed(History { resent: true, ..FIRST }), Decision::GiveUp);
         assert_eq!(closed(History { reused: false, ..FIRST }), Decision::GiveUp);
         assert_eq!(closed(History { repeatable: false, ..FIRST }), Decision::GiveUp);
