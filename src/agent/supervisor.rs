@@ -91,7 +91,7 @@ impl Supervisor {
         loop {
             // Before the wait: the signal may have come while nobody listened, and one may stand for several children.
             if let Some(exit) = self.reap() {
-                self.app = None;
+                self.end_the_rest();
                 return exit;
             }
             if self.child_ended.recv().await.is_none() {
@@ -116,6 +116,15 @@ impl Supervisor {
             && let Err(error) = rustix::process::kill_process_group(app, Signal::KILL)
         {
             tracing::warn!("the application could not be killed: {error}");
+        }
+    }
+
+    /// Asks what the application left behind in its process group to end: behind a `sh -c`, that may be the one who holds
+    /// the port.
+    fn end_the_rest(&mut self) {
+        if let Some(app) = self.app.take() {
+            // Most leave nothing, and then there is no such group any more.
+            let _nobody = rustix::process::kill_process_group(app, Signal::TERM);
         }
     }
 
@@ -237,6 +246,16 @@ mod tests {
         assert_eq!(rustix::process::getpgid(supervisor.app), Ok(supervisor.app.unwrap()));
         supervisor.send(Signal::USR1);
         assert_eq!(exit_of(supervisor).await.status(), 42);
+    }
+
+    #[tokio::test]
+    async fn what_the_application_left_behind_is_asked_to_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ended");
+        let script = "(trap 'echo ended >\"$0\"; exit' TERM; echo ready >\"$0.ready\"; while :; do sleep 0.02; done) & \
+                      while [ ! -s \"$0.ready\" ]; do sleep 0.02; done; exit 3";
+        assert_eq!(exit_of(started(script, &file)).await.status(), 3);
+        assert_eq!(written(&file).await.trim(), "ended");
     }
 
     #[tokio::test]

@@ -73,10 +73,9 @@ impl Followed {
     fn publish(&self, registry: &Registry) {
         let resolved = |(server, known): &(StaticServer, Known)| {
             let StaticServer { name, address: _, weight, backup } = server;
-            let address = known.address?;
-            Some(ResolvedServer { name: name.clone(), address, weight: *weight, backup: *backup })
+            ResolvedServer { name: name.clone(), address: known.address, weight: *weight, backup: *backup }
         };
-        let servers = self.servers.iter().filter_map(resolved).collect();
+        let servers = self.servers.iter().map(resolved).collect();
         registry.apply(Instant::now(), Command::Static { pool: self.name.clone(), servers });
     }
 }

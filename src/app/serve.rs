@@ -149,6 +149,12 @@ impl Balancer {
                 return;
             }
         };
+        if let Some(listener) = self.config.listeners.iter().find(|listener| !config.has_pool(&listener.pool)) {
+            let Listener { name, bind: _, pool } = listener;
+            tracing::error!("the listener '{name}' feeds the pool '{pool}', which the new configuration does not have");
+            tracing::error!("the configuration was not reloaded: nothing has changed (restart to change listeners)");
+            return;
+        }
         let fixed = self.config.fixed_parts_that_differ(&config);
         if !fixed.is_empty() {
             tracing::warn!("changes of {} take effect after a restart", fixed.join(", "));
@@ -175,8 +181,8 @@ impl Balancer {
             let _unheard = tokio::time::timeout(LAST_WAIT, member.leave()).await;
         }
         drop((tasks, names, settings));
-        if let Some(log) = log {
-            log.finish();
+        if log.is_some_and(|log| !log.finish(LAST_WAIT)) {
+            tracing::warn!("nobody reads the access log: its last lines are lost");
         }
         tracing::info!("stopped");
     }
@@ -214,7 +220,7 @@ async fn drain(
             },
             _ = report.tick() => {
                 let left = grace.saturating_sub(begun.elapsed()).as_secs_f64();
-                tracing::info!("waiting for {} connections, {left:.0} s more at most", open_connections(registry));
+                tracing::info!("waiting for {}, {left:.0} s more at most", what_is_open(registry));
             }
         }
     }
@@ -258,6 +264,17 @@ fn frontend_names(config: &Config) -> Vec<PoolName> {
 fn open_connections(registry: &Registry) -> u32 {
     let traffic = registry.frontends().iter().filter(|frontend| frontend.name.as_str() != STATS_PROXY);
     traffic.map(|frontend| frontend.connections.now()).sum()
+}
+
+/// What a stopping balancer waits for: `2 connections (s5: 1 request)`.
+fn what_is_open(registry: &Registry) -> String {
+    let counted = |count: u32, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    let snapshot = registry.snapshot();
+    let servers = snapshot.pools.iter().flat_map(|pool| &pool.servers);
+    let busy = servers.map(|server| (&server.name, server.live.in_flight.now())).filter(|(_, requests)| *requests > 0);
+    let busy: Vec<_> = busy.map(|(name, requests)| format!("{name}: {}", counted(requests, "request"))).collect();
+    let connections = counted(open_connections(registry), "connection");
+    if busy.is_empty() { connections } else { format!("{connections} ({})", busy.join(", ")) }
 }
 
 /// The entrances of each worker.

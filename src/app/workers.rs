@@ -79,11 +79,10 @@ async fn serve(parts: WorkerParts) -> io::Result<()> {
         () = worker.housekeeping() => {}
         () = told(&mut signal, Signal::Drain) => {}
     }
-    for (listener, frontend) in &open {
-        accept_pending(listener, &worker, frontend);
-    }
-    drop(open);
     worker.drain();
+    for (listener, frontend) in open {
+        accept_pending(listener, &worker, &frontend)?;
+    }
     tokio::select! {
         () = worker.drained() => {}
         () = worker.housekeeping() => {}

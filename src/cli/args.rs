@@ -195,7 +195,7 @@ pub(super) struct AgentArgs {
     /// When to start the app again after it ended by itself: always, on-failure or never.
     #[arg(long, value_name = "POLICY", env = "LB_RESTART", default_value = "never")]
     pub(super) restart: RestartPolicy,
-    /// Something that people and scripts should know of this node; repeatable.
+    /// Something that people and scripts should know of this node, without spaces; repeatable.
     #[arg(long, value_name = "K=V", env = "LB_TAG", value_delimiter = ' ', value_parser = tag)]
     pub(super) tag: Vec<(String, String)>,
     /// The app and its arguments; without, somebody else runs it.

@@ -37,7 +37,13 @@ fn parse(args: Vec<OsString>) -> Result<Cli, clap::Error> {
 
 /// The command line as clap knows it. Help names the environment's variables, not what they hold: that may be private.
 fn command() -> clap::Command {
-    Cli::command().mut_subcommands(|command| command.mut_args(|arg| arg.hide_env_values(true)))
+    Cli::command().mut_subcommands(|command| command.mut_args(|arg| without_empty_variable(arg.hide_env_values(true))))
+}
+
+/// An empty variable is as good as none: Compose makes them of `LB_STATS: ${LB_STATS:-}`.
+fn without_empty_variable(arg: clap::Arg) -> clap::Arg {
+    let is_empty = arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
+    if is_empty { arg.env(None) } else { arg }
 }
 
 /// `serve` may be left out: options without a command are its.

@@ -289,6 +289,9 @@ fn override_with(config: &mut Config, overrides: &Overrides, checker: &mut Check
         let refresh = config.stats.as_ref().map_or(REFRESH, |stats| stats.refresh);
         config.stats = Some(Stats { bind: bind.clone(), refresh });
     }
+    if *gossip == Some(GossipChoice::Off) && (!join.is_empty() || advertise.is_some()) {
+        checker.note(None, "--gossip off leaves nothing to join or to advertise: drop it, or --join and --advertise");
+    }
     if let Some(member) = &mut config.gossip {
         member.advertise = advertise.or(member.advertise);
         member.join.extend(join.iter().cloned());

@@ -124,6 +124,14 @@ fn the_command_line_wins() {
 }
 
 #[test]
+fn joining_without_gossip_is_a_contradiction() {
+    let overrides =
+        Overrides { gossip: Some(GossipChoice::Off), join: vec!["ha:7946".parse().unwrap()], ..Overrides::default() };
+    let told = Config::build(None, &overrides, NonZeroUsize::MIN).unwrap_err().to_string();
+    assert!(told.starts_with("--gossip off leaves nothing to join"), "{told}");
+}
+
+#[test]
 fn a_bad_cookie_name_on_the_command_line_is_told() {
     let overrides = Overrides { cookie: Some("a b".into()), ..Overrides::default() };
     let told = Config::build(None, &overrides, NonZeroUsize::MIN).unwrap_err().to_string();

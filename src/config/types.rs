@@ -34,6 +34,11 @@ pub struct Config {
 }
 
 impl Config {
+    /// Whether it has a pool of that name.
+    pub fn has_pool(&self, name: &PoolName) -> bool {
+        self.pools.iter().any(|pool| pool.name == *name)
+    }
+
     /// The parts of `other` that differ and can't be changed while the balancer runs.
     pub fn fixed_parts_that_differ(&self, other: &Self) -> Vec<&'static str> {
         let Self { listeners, pools: _, stats, gossip, timeouts: _, limits: _, log, workers } = self;

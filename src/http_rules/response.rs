@@ -1,6 +1,6 @@
 //! Which responses are passed on.
 
-use http::{HeaderMap, StatusCode, header, response::Parts};
+use http::{HeaderMap, HeaderValue, StatusCode, header, response::Parts};
 
 use super::hop_by_hop::{strip_hop_by_hop, strip_plain_connection};
 
@@ -10,8 +10,8 @@ pub enum InvalidResponse {
     /// Content-Length together with Transfer-Encoding (RFC 9112 section 6.3).
     #[error("the response has both Content-Length and Transfer-Encoding")]
     TwoLengths,
-    /// 101 without a request for an upgrade.
-    #[error("the response switches protocols unasked")]
+    /// 101 without a request for an upgrade, or to another protocol.
+    #[error("the response switches to a protocol that nobody asked for")]
     Unasked,
 }
 
@@ -28,7 +28,14 @@ pub fn prepare_response(parts: &mut Parts, upgrade: bool) -> Result<(), InvalidR
     if length && encoding {
         return Err(InvalidResponse::TwoLengths);
     }
-    if (connection || other) && !switching && (other || !strip_plain_connection(&mut parts.headers)) {
+    if switching {
+        if !parts.headers.get(header::UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket")) {
+            return Err(InvalidResponse::Unasked);
+        }
+        strip_hop_by_hop(&mut parts.headers);
+        parts.headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+        parts.headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    } else if other || (connection && !strip_plain_connection(&mut parts.headers)) {
         strip_hop_by_hop(&mut parts.headers);
     }
     if encoding {
@@ -87,6 +94,7 @@ mod tests {
         let headers = [("connection", "upgrade"), ("upgrade", "websocket")];
         assert_eq!(prepare(101, &headers, false), Err(InvalidResponse::Unasked));
         assert_eq!(prepare(101, &headers, true).map(|left| left.len()), Ok(2));
+        assert_eq!(prepare(101, &[("upgrade", "h2c")], true), Err(InvalidResponse::Unasked));
         assert_eq!(prepare(200, &headers, true).map(|left| left.len()), Ok(0));
     }
 

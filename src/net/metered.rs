@@ -23,6 +23,7 @@ pub struct Pulse {
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
     last: AtomicU64,
+    last_out: AtomicU64,
     write_blocked: AtomicBool,
 }
 
@@ -47,6 +48,11 @@ impl Pulse {
     /// When a byte last passed in either direction.
     pub fn last(&self) -> Millis {
         Millis(self.last.load(Relaxed))
+    }
+
+    /// When a byte was last written.
+    pub fn last_out(&self) -> Millis {
+        Millis(self.last_out.load(Relaxed))
     }
 
     /// Whether the other side keeps us from writing.
@@ -90,6 +96,7 @@ impl Metered {
         }
         if let Poll::Ready(Ok(written)) = result {
             self.pulse.add(&self.pulse.bytes_out, written);
+            self.pulse.last_out.store(self.pulse.last.load(Relaxed), Relaxed);
         }
         result
     }

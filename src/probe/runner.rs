@@ -92,7 +92,7 @@ mod tests {
     fn set_servers(registry: &Registry, addresses: &[SocketAddr]) {
         let servers = addresses.iter().enumerate().map(|(index, &address)| ResolvedServer {
             name: ServerName::parse(&format!("s{index}")).unwrap(),
-            address,
+            address: Some(address),
             weight: Weight::DEFAULT,
             backup: false,
         });

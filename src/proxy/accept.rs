@@ -1,9 +1,8 @@
 //! Accepting connections.
 
-use std::{io, rc::Rc, time::Duration};
+use std::{io, net::SocketAddr, rc::Rc, time::Duration};
 
-use futures_util::FutureExt;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 use super::{
     connection::serve,
@@ -25,7 +24,7 @@ pub async fn accept_loop(listener: &TcpListener, worker: &Rc<Worker>, frontend: 
         match listener.accept().await {
             Ok((stream, address)) => {
                 pause = FIRST_PAUSE;
-                tokio::task::spawn_local(serve(Rc::clone(worker), Rc::clone(frontend), stream, address));
+                start(worker, frontend, stream, address);
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
@@ -41,11 +40,23 @@ pub async fn accept_loop(listener: &TcpListener, worker: &Rc<Worker>, frontend: 
     }
 }
 
-/// Serves the connections that wait already; for the moment before the listener is closed, which would reset them.
-pub fn accept_pending(listener: &TcpListener, worker: &Rc<Worker>, frontend: &Rc<Frontend>) {
-    while let Some(Ok((stream, address))) = listener.accept().now_or_never() {
-        tokio::task::spawn_local(serve(Rc::clone(worker), Rc::clone(frontend), stream, address));
+/// Serves the connections that wait already and closes the listener, which would reset them.
+///
+/// # Errors
+/// When a connection cannot be handed to the runtime; the others are served.
+pub fn accept_pending(listener: TcpListener, worker: &Rc<Worker>, frontend: &Rc<Frontend>) -> io::Result<()> {
+    // tokio's own accept may know of none yet, and takes a pause after many.
+    let listener = listener.into_std()?;
+    while let Ok((stream, address)) = listener.accept() {
+        stream.set_nonblocking(true)?;
+        start(worker, frontend, TcpStream::from_std(stream)?, address);
     }
+    Ok(())
+}
+
+/// Serves a connection in a task of its own; it counts as open from now on.
+fn start(worker: &Rc<Worker>, frontend: &Rc<Frontend>, stream: TcpStream, address: SocketAddr) {
+    tokio::task::spawn_local(serve(Rc::clone(frontend), stream, address, worker.enroll()));
 }
 
 /// Errors of a connection that ended before it was accepted (accept(2)).

@@ -26,6 +26,9 @@ pub(super) enum BodyError {
     /// The client was silent too long.
     #[error("the client was silent too long")]
     Expired,
+    /// The response has been given.
+    #[error("the response came before the end of the request")]
+    Cancelled,
     /// The body is longer than allowed.
     #[error("the body is longer than allowed")]
     TooLarge,
@@ -53,10 +56,12 @@ impl Body for RequestBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let Self::Client { incoming, upload, most } = self.get_mut() else { return Poll::Ready(None) };
-        if upload.progress() == Progress::Expired {
-            return Poll::Ready(Some(Err(BodyError::Expired)));
+        match upload.progress() {
+            Progress::Expired => return Poll::Ready(Some(Err(BodyError::Expired))),
+            Progress::Cancelled => return Poll::Ready(Some(Err(BodyError::Cancelled))),
+            Progress::Open | Progress::Waiting | Progress::Complete | Progress::TooLarge | Progress::Broken => {}
         }
-        match Pin::new(incoming).poll_frame(cx) {
+        match Pin::new(&mut *incoming).poll_frame(cx) {
             Poll::Pending => {
                 upload.wait(cx.waker());
                 Poll::Pending
@@ -68,7 +73,7 @@ impl Body for RequestBody {
                     upload.set(Progress::TooLarge);
                     return Poll::Ready(Some(Err(BodyError::TooLarge)));
                 }
-                upload.set(Progress::Open);
+                upload.set(if incoming.is_end_stream() { Progress::Complete } else { Progress::Open });
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => {
@@ -102,6 +107,7 @@ impl Drop for RequestBody {
         // A body of known length is not polled once more for its end.
         if let Self::Client { incoming, upload, .. } = self
             && incoming.is_end_stream()
+            && matches!(upload.progress(), Progress::Open | Progress::Waiting)
         {
             upload.set(Progress::Complete);
         }
@@ -199,7 +205,13 @@ impl Download {
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(error)) => {
-                exchange.broken_by_server(self.link.timed_out());
+                match self.upload.as_ref().map(|upload| upload.progress()) {
+                    // A body that the client spoiled takes the server's connection with it.
+                    Some(Progress::Expired | Progress::TooLarge | Progress::Broken) => exchange.broken_by_client(),
+                    Some(Progress::Open | Progress::Waiting | Progress::Complete | Progress::Cancelled) | None => {
+                        exchange.broken_by_server(self.link.timed_out());
+                    }
+                }
                 Poll::Ready(Some(Err(error.into())))
             }
             None => {

@@ -26,6 +26,8 @@ pub(super) struct Client {
     pub(super) frontend: Rc<Frontend>,
     pub(super) settings: Settings,
     pub(super) address: SocketAddr,
+    /// Where the connection came in.
+    pub(super) local: SocketAddr,
     pub(super) forwarding: Forwarding,
     pub(super) pulse: Arc<Pulse>,
     stage: Cell<Stage>,
@@ -34,6 +36,9 @@ pub(super) struct Client {
     stopped_reading: Cell<bool>,
     _occupied: Occupied<FrontendLive>,
 }
+
+/// How long a new connection may take to send its first byte once the worker drains.
+const LAST_CALL: Duration = Duration::from_millis(250);
 
 /// What the connection waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +59,8 @@ pub(super) enum Stage {
     },
     /// The end of a response.
     Busy,
+    /// The end of the connection: a response was given before its request was complete, and no other request can follow.
+    Closing,
 }
 
 /// Why a connection was given up.
@@ -74,7 +81,7 @@ impl Client {
         worker: &Rc<Worker>,
         frontend: &Rc<Frontend>,
         address: SocketAddr,
-        local_port: u16,
+        local: SocketAddr,
         pulse: Arc<Pulse>,
     ) -> Rc<Self> {
         let text = |text: String| HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"));
@@ -84,9 +91,10 @@ impl Client {
             frontend: Rc::clone(frontend),
             settings: worker.settings(),
             address,
+            local,
             forwarding: Forwarding {
                 client: text(address.ip().to_canonical().to_string()),
-                port: text(local_port.to_string()),
+                port: text(local.port().to_string()),
                 proto: HeaderValue::from_static("http"),
             },
             pulse,
@@ -108,7 +116,7 @@ impl Client {
     pub(super) fn begin_request(&self) -> Duration {
         let took = match self.stage.replace(Stage::Busy) {
             Stage::Head { since } => since.until(now_coarse()),
-            Stage::Idle { .. } | Stage::Busy => Duration::ZERO,
+            Stage::Idle { .. } | Stage::Busy | Stage::Closing => Duration::ZERO,
         };
         *self.upload.borrow_mut() = None;
         took
@@ -117,6 +125,12 @@ impl Client {
     /// A response is complete, as far as it is ours to say.
     pub(super) fn end_request(&self) {
         self.count_bytes();
+        let unfinished = self.upload.borrow_mut().take().filter(|upload| upload.progress() != Progress::Complete);
+        if let Some(upload) = unfinished {
+            upload.cancel();
+            self.stage.set(Stage::Closing);
+            return;
+        }
         let received = self.pulse.bytes_in();
         self.stage.set(Stage::Idle { since: now_coarse(), received, first: false });
     }
@@ -139,21 +153,33 @@ impl Client {
     /// When the client will have been silent too long, and what for.
     pub(super) fn deadline(&self) -> Option<(Millis, Overdue)> {
         let timeouts = &self.settings.timeouts;
+        let last = self.pulse.last();
+        if self.pulse.is_write_blocked() {
+            // The end of a response may still wait to be written when the next request is awaited already.
+            return Some((last.after(timeouts.client), Overdue::Reading));
+        }
         match self.stage() {
-            Stage::Idle { since, first: true, .. } => Some((since.after(timeouts.request_head), Overdue::Idle)),
-            Stage::Idle { since, first: false, .. } => Some((since.after(timeouts.keep_alive), Overdue::Idle)),
+            Stage::Idle { since, first: true, .. } => {
+                let deadline = since.after(timeouts.request_head);
+                let drain = self.worker.draining_since().map(|since| since.after(LAST_CALL));
+                Some((drain.map_or(deadline, |drain| drain.min(deadline)), Overdue::Idle))
+            }
+            Stage::Idle { since, first: false, .. } => {
+                Some((since.max(last).after(timeouts.keep_alive), Overdue::Idle))
+            }
+            Stage::Closing => Some((last.after(timeouts.client), Overdue::Idle)),
             Stage::Head { since } => Some((since.after(timeouts.request_head), Overdue::Head)),
             Stage::Busy => {
-                let overdue = if self.pulse.is_write_blocked() {
-                    Overdue::Reading
-                } else if self.upload.borrow().as_ref().is_some_and(|upload| upload.waits()) {
-                    Overdue::Sending
-                } else {
-                    return None;
-                };
-                Some((self.pulse.last().after(timeouts.client), overdue))
+                let waits = self.upload.borrow().as_ref().is_some_and(|upload| upload.waits());
+                waits.then(|| (last.after(timeouts.client), Overdue::Sending))
             }
         }
+    }
+
+    /// Whether the connection should end after what it is in: the worker drains. One that was accepted at the last moment
+    /// has a little time to say what it wants.
+    pub(super) fn should_end(&self) -> bool {
+        self.worker.draining_since().is_some() && !matches!(self.stage(), Stage::Idle { first: true, .. })
     }
 
     /// Ends an upload whose client fell silent; the request learns of it.
@@ -215,6 +241,8 @@ pub(super) enum Progress {
     TooLarge,
     /// It broke off, or is not valid.
     Broken,
+    /// The response came before its end, and nobody wants the rest.
+    Cancelled,
 }
 
 impl Upload {
@@ -253,7 +281,15 @@ impl Upload {
     }
 
     fn expire(&self) {
-        self.progress.set(Progress::Expired);
+        self.end(Progress::Expired);
+    }
+
+    fn cancel(&self) {
+        self.end(Progress::Cancelled);
+    }
+
+    fn end(&self, progress: Progress) {
+        self.progress.set(progress);
         if let Some(waker) = self.waker.borrow_mut().take() {
             waker.wake();
         }

@@ -20,7 +20,7 @@ use super::{
     body::ResponseBody,
     client::{Client, Overdue, Stage},
     stack::stack,
-    worker::{Enrolled, Frontend, Worker},
+    worker::{Enrolled, Frontend},
 };
 use crate::{
     http_rules::Fault,
@@ -46,10 +46,10 @@ enum End {
 }
 
 /// Serves one connection until it ends.
-pub(super) async fn serve(worker: Rc<Worker>, frontend: Rc<Frontend>, stream: TcpStream, address: SocketAddr) {
-    let local_port = stream.local_addr().map_or(0, |local| local.port());
+pub(super) async fn serve(frontend: Rc<Frontend>, stream: TcpStream, address: SocketAddr, enrolled: Enrolled) {
+    let local = stream.local_addr().unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
     let pulse = Arc::new(Pulse::new());
-    let client = Client::new(&worker, &frontend, address, local_port, Arc::clone(&pulse));
+    let client = Client::new(enrolled.worker(), &frontend, address, local, Arc::clone(&pulse));
     let io = TokioIo::new(Metered::new(stream, pulse));
     let head = client.settings.limits.head;
     let mut connection = http1::Builder::new()
@@ -64,7 +64,7 @@ pub(super) async fn serve(worker: Rc<Worker>, frontend: Rc<Frontend>, stream: Tc
         .max_buf_size(head.max(64 * 1024))
         .serve_connection(io, TowerToHyperService::new(stack(Rc::clone(&client))))
         .with_upgrades();
-    match drive(&mut connection, &client, worker.enroll()).await {
+    match drive(&mut connection, &client, enrolled).await {
         End::Closed => {}
         End::Failed(error) => refused(&client, &error),
         End::Overdue(Overdue::Head) => {
@@ -93,11 +93,14 @@ where
     let mut told_to_end = false;
     poll_fn(|cx: &mut Context<'_>| {
         enrolled.wake_by(cx.waker());
-        if client.worker.is_draining() && !told_to_end {
+        let mut polled = Pin::new(&mut *connection).poll(cx);
+        // After the poll: what has arrived already is a request, and hyper closes an idle connection without looking.
+        if polled.is_pending() && !told_to_end && client.should_end() {
             told_to_end = true;
             Pin::new(&mut *connection).graceful_shutdown();
+            polled = Pin::new(&mut *connection).poll(cx);
         }
-        if let Poll::Ready(result) = Pin::new(&mut *connection).poll(cx) {
+        if let Poll::Ready(result) = polled {
             return Poll::Ready(result.map_or_else(End::Failed, |()| End::Closed));
         }
         loop {
@@ -138,7 +141,7 @@ fn refused(client: &Client, error: &hyper::Error) {
         _ if error.is_parse() => note_bad_request(client, 400, 0, Cause::Proxy),
         // The client left in the middle of a head.
         Stage::Head { .. } => note_bad_request(client, 400, 0, Cause::Client),
-        Stage::Idle { .. } | Stage::Busy => {}
+        Stage::Idle { .. } | Stage::Busy | Stage::Closing => {}
     }
 }
 
@@ -148,7 +151,7 @@ fn note_bad_request(client: &Client, status: u16, bytes: u64, cause: Cause) {
     add(&counters.responses[Class::of(status).index()], 1);
     let waited = match client.stage() {
         Stage::Head { since } => since.until(now_coarse()),
-        Stage::Idle { .. } | Stage::Busy => Duration::ZERO,
+        Stage::Idle { .. } | Stage::Busy | Stage::Closing => Duration::ZERO,
     };
     client.worker.log(&Record {
         begun: SystemTime::now() - waited,

@@ -15,6 +15,7 @@ use super::{
 use crate::{
     http_rules::Fault,
     model::{Cause, Phase, Termination},
+    net::Pulse,
     registry::{Class, Occupied, Pool, PoolLive, Server, ServerLive, Times, add},
     telemetry::{Record, Timers},
     upstream::Link,
@@ -33,10 +34,24 @@ pub(super) struct Exchange {
     sent: Option<Instant>,
     response: Option<Duration>,
     status: Option<StatusCode>,
+    wire: Option<Wire>,
     bytes: u64,
     retries: u32,
     redispatched: bool,
     done: bool,
+}
+
+/// What passed through the server's connection since the request came to it.
+#[derive(Debug)]
+struct Wire {
+    pulse: Arc<Pulse>,
+    before: (u64, u64),
+}
+
+impl Wire {
+    fn begin(pulse: &Arc<Pulse>) -> Self {
+        Self { pulse: Arc::clone(pulse), before: (pulse.bytes_in(), pulse.bytes_out()) }
+    }
 }
 
 /// Where the request was sent, with its place there.
@@ -66,6 +81,7 @@ impl Exchange {
             sent: None,
             response: None,
             status: None,
+            wire: None,
             bytes: 0,
             retries: 0,
             redispatched: false,
@@ -96,7 +112,9 @@ impl Exchange {
     }
 
     /// A connection is there; `since` is when it began to be made, or `None` for one that was kept.
-    pub(super) fn connected(&mut self, since: Option<Instant>) {
+    pub(super) fn connected(&mut self, since: Option<Instant>, link: &Link<RequestBody>) {
+        self.count_wire();
+        self.wire = Some(Wire::begin(link.pulse()));
         self.connect = Some(since.map(|since| since.elapsed()).unwrap_or_default());
         self.termination.phase = Phase::Headers;
         self.sent = Some(Instant::now());
@@ -116,7 +134,7 @@ impl Exchange {
     /// The request is tried once more, on another server or not.
     pub(super) fn retried(&mut self, elsewhere: bool) {
         self.retries += 1;
-        self.redispatched = elsewhere;
+        self.redispatched |= elsewhere;
         self.count(|counters| add(if elsewhere { &counters.redispatches } else { &counters.retries }, 1));
     }
 
@@ -150,6 +168,11 @@ impl Exchange {
         }
     }
 
+    /// A tunnel ended before both sides had said that they were done.
+    pub(super) fn tunnel_broken(&mut self, silent: bool) {
+        self.termination.cause = if silent { Cause::ClientTimeout } else { Cause::Client };
+    }
+
     /// Answers with an error of our own.
     pub(super) fn refuse(mut self: Box<Self>, fault: Fault) -> Response<ResponseBody> {
         let (status, cause, phase) = fault.verdict();
@@ -159,7 +182,8 @@ impl Exchange {
             add(&self.client.counters().request_errors, 1);
         }
         match fault {
-            Fault::Rejected(_) | Fault::BodyTooLarge | Fault::ClientTimeout | Fault::ClientBody => {}
+            Fault::ClientTimeout | Fault::ClientBody => self.count(|counters| add(&counters.client_aborts, 1)),
+            Fault::Rejected(_) | Fault::BodyTooLarge => {}
             Fault::ServerClosed | Fault::InvalidResponse | Fault::ServerTimeout => {
                 self.count(|counters| add(&counters.response_errors, 1));
             }
@@ -199,21 +223,24 @@ impl Exchange {
             self.termination.phase = Phase::Done;
         }
         let client = Rc::clone(&self.client);
-        if let Some((mut link, server, reusable)) = used {
-            let (bytes_in, bytes_out) = link.take_bytes();
-            self.count(|counters| {
-                add(&counters.bytes_in, bytes_out);
-                add(&counters.bytes_out, bytes_in);
-            });
-            if reusable {
-                client.worker.idle.borrow_mut().put(server, link);
-            }
+        self.count_wire();
+        if let Some((link, server, true)) = used {
+            client.worker.idle.borrow_mut().put(server, link);
         }
         let now = Instant::now();
         self.count_response(now);
         self.log(now);
         self.target = None;
         client.end_request();
+    }
+
+    /// Counts the bytes of the server's connection, which may have carried less than a response.
+    fn count_wire(&mut self) {
+        let Some(Wire { pulse, before: (received, sent) }) = self.wire.take() else { return };
+        self.count(|counters| {
+            add(&counters.bytes_in, pulse.bytes_out() - sent);
+            add(&counters.bytes_out, pulse.bytes_in() - received);
+        });
     }
 
     fn count_response(&self, now: Instant) {

@@ -104,6 +104,12 @@ fn prepare_request(parts: &mut request::Parts, screened: Screened, exchange: &mu
         parts.headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     }
     add_forwarding_headers(&mut parts.headers, &client.forwarding, screened.has_forwarding);
+    if parts.version < Version::HTTP_11 && !parts.headers.contains_key(header::HOST) {
+        // HTTP/1.1 needs one (RFC 9112 section 3.2); without any, it is the address that was dialled.
+        if let Ok(host) = HeaderValue::try_from(client.local.to_string()) {
+            parts.headers.insert(header::HOST, host);
+        }
+    }
     parts.version = Version::HTTP_11;
     let Some(pool) = client.worker.pool(&client.frontend.pool) else {
         return Sticky { pool: None, server: None };
@@ -223,7 +229,7 @@ async fn attempt(
     let reused = kept.is_some();
     let mut link = match kept {
         Some(link) => {
-            exchange.connected(None);
+            exchange.connected(None, &link);
             link
         }
         None => match open(server, exchange).await {
@@ -249,6 +255,7 @@ async fn attempt(
     Err(match error {
         SendError::Timeout => Failed::Final(Fault::ServerTimeout),
         SendError::Invalid(_) => Failed::Final(Fault::InvalidResponse),
+        SendError::Broken(_) => Failed::Final(Fault::ServerClosed),
         SendError::NotSent(request) => {
             Failed::Open { request, failure: Failure::NotSent, fault: Fault::ConnectRefused, reused }
         }
@@ -271,7 +278,7 @@ async fn open(server: &Server, exchange: &mut Exchange) -> Result<Link<RequestBo
         Ok(stream) => match Link::new(stream, settings.link_limits()).await {
             Ok((link, drive)) => {
                 tokio::task::spawn_local(drive);
-                exchange.connected(Some(since));
+                exchange.connected(Some(since), &link);
                 return Ok(link);
             }
             Err(_) => Fault::ConnectRefused,
@@ -289,6 +296,6 @@ fn client_fault(upload: &Upload) -> Option<Fault> {
         Progress::Expired => Some(Fault::ClientTimeout),
         Progress::TooLarge => Some(Fault::BodyTooLarge),
         Progress::Broken => Some(Fault::ClientBody),
-        Progress::Open | Progress::Waiting | Progress::Complete => None,
+        Progress::Open | Progress::Waiting | Progress::Complete | Progress::Cancelled => None,
     }
 }

@@ -40,6 +40,7 @@ pub(super) fn open(
         };
         if let Err(error) = ended {
             tracing::debug!("a tunnel ended: {error}");
+            exchange.tunnel_broken(error.kind() == io::ErrorKind::TimedOut);
         }
         exchange.finished(None);
         drop(enrolled);
@@ -58,7 +59,7 @@ async fn pass(client: Upgraded, server: Upgraded, exchange: &mut Exchange) -> io
     let mut watchdog = pin!(Watchdog::new());
     poll_fn(|cx| {
         if let Poll::Ready(result) = copy.as_mut().poll(cx) {
-            return Poll::Ready(result.map(|_| ()));
+            return Poll::Ready(result.map(|(_, to_client)| to_client));
         }
         if watchdog.as_mut().poll_expired(cx, Some(pulse.last().after(silence))) {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
@@ -66,6 +67,7 @@ async fn pass(client: Upgraded, server: Upgraded, exchange: &mut Exchange) -> io
         Poll::Pending
     })
     .await
+    .map(|to_client| exchange.add_bytes(usize::try_from(to_client).unwrap_or(usize::MAX)))
 }
 
 /// Notes when a byte passes.

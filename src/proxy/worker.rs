@@ -15,6 +15,7 @@ use super::body::RequestBody;
 use crate::{
     config::{Limits, LogFormat, Timeouts},
     model::PoolName,
+    net::{Millis, now_coarse},
     registry::{FrontendLive, Pool, Reader, Registry, Slot, Snapshot},
     telemetry::{LogBuffer, Record, write_haproxy, write_json},
     upstream::{IdleLinks, LinkLimits},
@@ -56,7 +57,7 @@ pub struct Worker {
     log_format: LogFormat,
     log_waits: Notify,
     roster: RefCell<Roster>,
-    draining: Cell<bool>,
+    draining: Cell<Option<Millis>>,
     empty: Notify,
 }
 
@@ -92,7 +93,7 @@ impl Worker {
             log_format,
             log_waits: Notify::new(),
             roster: RefCell::default(),
-            draining: Cell::new(false),
+            draining: Cell::new(None),
             empty: Notify::new(),
         })
     }
@@ -123,7 +124,7 @@ impl Worker {
 
     /// Lets each connection end after the request that it is in; idle ones end at once.
     pub fn drain(&self) {
-        self.draining.set(true);
+        self.draining.set(Some(now_coarse()));
         let wakers: Vec<Waker> = self.roster.borrow().wakers.values().flatten().cloned().collect();
         wakers.into_iter().for_each(Waker::wake);
         self.empty.notify_waiters();
@@ -144,7 +145,8 @@ impl Worker {
         }
     }
 
-    pub(super) fn is_draining(&self) -> bool {
+    /// Since when no connection gets another request.
+    pub(super) fn draining_since(&self) -> Option<Millis> {
         self.draining.get()
     }
 
@@ -201,6 +203,11 @@ pub(super) struct Enrolled {
 }
 
 impl Enrolled {
+    /// The worker that knows of it.
+    pub(super) fn worker(&self) -> &Rc<Worker> {
+        &self.worker
+    }
+
     /// Tells how to wake the connection; a task keeps its waker, so once is enough.
     pub(super) fn wake_by(&mut self, waker: &Waker) {
         if !self.known {

@@ -45,8 +45,8 @@ pub enum Command {
 pub struct ResolvedServer {
     /// Its name.
     pub name: ServerName,
-    /// Where it answers.
-    pub address: SocketAddr,
+    /// Where it answers; `None` when its name cannot be looked up now: then it keeps the address that it has, if any.
+    pub address: Option<SocketAddr>,
     /// Its share.
     pub weight: Weight,
     /// Used only when no other server is left.

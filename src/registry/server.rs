@@ -8,10 +8,13 @@ use crate::model::{
 };
 
 /// Where a server came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
     /// The configuration.
-    Static,
+    Static {
+        /// Its name there, which may not be the one that it is shown by.
+        name: ServerName,
+    },
     /// The cluster.
     Member {
         /// The boot of its node.

@@ -40,7 +40,8 @@ fn member(node: u64, name: &str, port: u16, state: NodeState) -> Command {
 
 fn fixed(name: &str, port: u16, backup: bool) -> ResolvedServer {
     let name = ServerName::parse(name).unwrap();
-    ResolvedServer { name, address: SocketAddr::from(([127, 0, 0, 1], port)), weight: Weight::DEFAULT, backup }
+    let address = Some(SocketAddr::from(([127, 0, 0, 1], port)));
+    ResolvedServer { name, address, weight: Weight::DEFAULT, backup }
 }
 
 fn checked(server: &Server, passed: bool) -> Command {
@@ -167,6 +168,28 @@ fn configured_servers_that_stay_keep_their_identity() {
     registry.apply(now, Command::Static { pool: pool_name(), servers });
     assert_eq!(pool(&registry).servers[0].id, before);
     assert_eq!(pool(&registry).servers.len(), 2);
+}
+
+#[test]
+fn a_server_whose_name_cannot_be_looked_up_keeps_its_address() {
+    let (registry, now) = registry(unchecked());
+    registry.apply(now, Command::Static { pool: pool_name(), servers: vec![fixed("s1", 3001, false)] });
+    let before = pool(&registry).servers[0].id;
+    let unknown = |name| ResolvedServer { address: None, ..fixed(name, 0, false) };
+    registry.apply(now, Command::Static { pool: pool_name(), servers: vec![unknown("s1"), unknown("s2")] });
+    assert_eq!(pool(&registry).servers.iter().map(|server| server.id).collect::<Vec<_>>(), [before]);
+}
+
+#[test]
+fn a_configured_server_that_shares_its_name_with_a_member_stays_itself() {
+    let (registry, now) = registry(unchecked());
+    registry.apply(now, member(1, "web", 3001, NodeState::Ready));
+    for _ in 0..2 {
+        registry.apply(now, Command::Static { pool: pool_name(), servers: vec![fixed("web", 3002, false)] });
+    }
+    let pool = pool(&registry);
+    let shown: Vec<_> = pool.servers.iter().map(|server| (server.name.as_str(), server.number)).collect();
+    assert_eq!(shown, [("web", 1), ("web-2", 2)]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The one writer: turns a command into the next snapshot.
 
 use std::{
+    collections::HashSet,
     net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
@@ -42,11 +43,13 @@ pub(super) struct Writer {
     version: u64,
     next_id: u64,
     pools: Vec<Entry>,
+    /// Nodes that were told of because they want to join a pool that is not here.
+    unplaced: HashSet<NodeId>,
 }
 
 impl Writer {
     pub(super) fn new(workers: usize, now: Instant) -> Self {
-        Self { workers, started: now, version: 0, next_id: 0, pools: Vec::new() }
+        Self { workers, started: now, version: 0, next_id: 0, pools: Vec::new(), unplaced: HashSet::new() }
     }
 
     /// Carries out a command; the next snapshot if it changed anything that a reader sees.
@@ -58,6 +61,7 @@ impl Writer {
             Command::MemberUp(node) => self.mark_lost(node, None),
             Command::MemberDown(node) => self.mark_lost(node, Some(now)),
             Command::MemberLeft(node) => {
+                self.unplaced.remove(&node);
                 self.remove_where("its node has left the cluster", |server| is_on(server, node))
             }
             Command::Checked { server, report } => self.checked(now, server, report),
@@ -68,7 +72,14 @@ impl Writer {
     }
 
     fn set_pools(&mut self, now: Instant, pools: Vec<config::Pool>) -> bool {
-        self.pools.retain(|entry| pools.iter().any(|pool| pool.name == entry.name));
+        self.unplaced.clear();
+        self.pools.retain_mut(|entry| {
+            let stays = pools.iter().any(|pool| pool.name == entry.name);
+            if !stays {
+                entry.remove_where("its pool is not configured any more", |_| true);
+            }
+            stays
+        });
         for config::Pool { name, policy, servers: _ } in pools {
             let policy = Arc::new(policy);
             match self.pools.iter_mut().find(|entry| entry.name == name) {
@@ -94,22 +105,23 @@ impl Writer {
 
     fn set_static(&mut self, now: Instant, pool: &PoolName, servers: Vec<ResolvedServer>) -> bool {
         let Some(index) = self.pools.iter().position(|entry| entry.name == *pool) else { return false };
-        let stays = |server: &Server| {
-            server.origin != Origin::Static
-                || servers.iter().any(|wanted| wanted.name == server.name && wanted.address == server.address)
+        let is_gone = |server: &Server| match &server.origin {
+            Origin::Member { .. } => false,
+            Origin::Static { name } => !servers
+                .iter()
+                .any(|wanted| wanted.name == *name && wanted.address.is_none_or(|address| address == server.address)),
         };
-        let before = self.pools[index].servers.len();
-        self.pools[index].servers.retain(|server| stays(server));
-        let mut changed = self.pools[index].servers.len() != before;
+        let mut changed = self.pools[index].remove_where("it is not configured there any more", is_gone);
         for ResolvedServer { name, address, weight, backup } in servers {
-            let is_it = |server: &Server| server.origin == Origin::Static && server.name == name;
+            let origin = Origin::Static { name: name.clone() };
+            let is_it = |server: &Server| server.origin == origin;
             if self.pools[index].servers.iter().any(|server| is_it(server)) {
                 changed |= self.pools[index].change_all(now, is_it, |server| {
                     server.weight = weight;
                     server.backup = backup;
                 });
-            } else {
-                self.add(now, index, Origin::Static, (name, address), weight, backup, NodeState::Ready);
+            } else if let Some(address) = address {
+                self.add(now, index, origin.clone(), (name, address), weight, backup, NodeState::Ready);
                 changed = true;
             }
         }
@@ -122,7 +134,11 @@ impl Writer {
         let mut changed =
             self.remove_where("its node moved", |server| is_on(server, node) && server.address != address);
         let Some(index) = self.pools.iter().position(|entry| entry.name == pool) else {
-            tracing::warn!("{name} at {address} wants to join the pool '{pool}', which this balancer does not have");
+            if self.unplaced.insert(node) {
+                tracing::warn!(
+                    "{name} at {address} wants to join the pool '{pool}', which this balancer does not have"
+                );
+            }
             return changed;
         };
         for entry in self.pools.iter_mut().filter(|entry| entry.name != pool) {
@@ -153,8 +169,8 @@ impl Writer {
         let mut changed = false;
         for entry in &mut self.pools {
             for server in &mut entry.servers {
-                if let Origin::Member { node: its, lost } = server.origin
-                    && its == node
+                if let Origin::Member { node: its, lost } = &server.origin
+                    && *its == node
                     && lost.is_some() != now.is_some()
                 {
                     Arc::make_mut(server).origin = Origin::Member { node, lost: now };
@@ -228,7 +244,7 @@ impl Writer {
         let server = Server {
             id,
             number: entry.next_number,
-            cookie: cookie_value(&entry.name, &name, origin),
+            cookie: cookie_value(&entry.name, &origin),
             address,
             weight,
             backup,
@@ -278,10 +294,10 @@ impl Writer {
     fn check_invariants(&self) {
         if cfg!(debug_assertions) {
             let all: Vec<_> = self.pools.iter().flat_map(|entry| &entry.servers).map(|server| server.id).collect();
-            let unique: std::collections::HashSet<_> = all.iter().collect();
+            let unique: HashSet<_> = all.iter().collect();
             assert_eq!(unique.len(), all.len(), "a server's identity was given twice");
             for entry in &self.pools {
-                let names: std::collections::HashSet<_> = entry.servers.iter().map(|server| &server.name).collect();
+                let names: HashSet<_> = entry.servers.iter().map(|server| &server.name).collect();
                 assert_eq!(names.len(), entry.servers.len(), "a name was given twice in {}", entry.name);
             }
         }
@@ -382,11 +398,12 @@ fn is_on(server: &Server, node: NodeId) -> bool {
 
 /// A server's cookie: the same on every balancer of a cluster, another one for each boot of a node, and telling nothing
 /// about where the server is.
-fn cookie_value(pool: &PoolName, name: &ServerName, origin: Origin) -> Arc<str> {
-    let boot = match origin {
-        Origin::Static => String::from("static"),
-        Origin::Member { node, .. } => node.to_string(),
+fn cookie_value(pool: &PoolName, origin: &Origin) -> Arc<str> {
+    let identity = match origin {
+        Origin::Static { name } => format!("static {name}"),
+        // The boot alone: under which name it is shown depends on who joined first.
+        Origin::Member { node, lost: _ } => format!("node {node}"),
     };
-    let digest = Sha256::digest(format!("{pool}\n{name}\n{boot}"));
+    let digest = Sha256::digest(format!("{pool}\n{identity}"));
     digest[..8].iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
 }

@@ -8,9 +8,9 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
-        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
     },
-    thread::JoinHandle,
+    time::Duration,
 };
 
 /// A piece is handed over at this size at the latest.
@@ -23,7 +23,7 @@ const WAITING: usize = 1024;
 pub struct LogSink {
     sender: SyncSender<Vec<u8>>,
     dropped: Arc<AtomicU64>,
-    thread: JoinHandle<()>,
+    written: Receiver<()>,
 }
 
 impl LogSink {
@@ -33,8 +33,12 @@ impl LogSink {
     /// When the system has no thread to give.
     pub fn start(out: impl Write + Send + 'static) -> std::io::Result<Self> {
         let (sender, receiver) = sync_channel(WAITING);
-        let thread = std::thread::Builder::new().name("lb-log".into()).spawn(move || write_all(receiver, out))?;
-        Ok(Self { sender, dropped: Arc::default(), thread })
+        let (done, written) = sync_channel(1);
+        std::thread::Builder::new().name("lb-log".into()).spawn(move || {
+            write_all(receiver, out);
+            drop(done);
+        })?;
+        Ok(Self { sender, dropped: Arc::default(), written })
     }
 
     /// A collector for one worker.
@@ -47,12 +51,12 @@ impl LogSink {
         Arc::clone(&self.dropped)
     }
 
-    /// Waits until everything that was handed over is written. All buffers must be gone.
-    pub fn finish(self) {
-        let Self { sender, dropped: _, thread } = self;
+    /// Waits until everything that was handed over is written, at most `limit`: a reader that has stopped must not keep the
+    /// process from ending. All buffers must be gone. Whether all was written.
+    pub fn finish(self, limit: Duration) -> bool {
+        let Self { sender, dropped: _, written } = self;
         drop(sender);
-        // A panic of that thread has been reported; there is nothing left to write to.
-        let _reported = thread.join();
+        !matches!(written.recv_timeout(limit), Err(RecvTimeoutError::Timeout))
     }
 }
 
@@ -127,6 +131,17 @@ mod tests {
     }
 
     #[test]
+    fn a_reader_that_has_stopped_does_not_keep_the_process() {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let sink = LogSink::start(writer).unwrap();
+        let mut buffer = sink.buffer();
+        buffer.add(|line| line.extend_from_slice(&[b'x'; 1024 * 1024]));
+        drop(buffer);
+        assert!(!sink.finish(Duration::from_millis(50)));
+        drop(reader);
+    }
+
+    #[test]
     fn every_line_is_written_before_the_sink_is_finished() {
         let memory = Memory::default();
         let sink = LogSink::start(memory.clone()).unwrap();
@@ -136,7 +151,7 @@ mod tests {
         }
         drop(buffer);
         assert_eq!(sink.drops().load(Ordering::Relaxed), 0);
-        sink.finish();
+        assert!(sink.finish(Duration::from_secs(10)));
         let text = String::from_utf8(memory.0.lock().unwrap().clone()).unwrap();
         assert_eq!((text.lines().count(), text.lines().last()), (5000, Some("line 4999")));
     }

@@ -40,8 +40,10 @@ pub enum SendError<B> {
     Timeout,
     /// The answer is not valid HTTP.
     Invalid(hyper::Error),
-    /// The connection ended before a response.
+    /// The connection ended before any byte of a response.
     Closed(hyper::Error),
+    /// The connection ended in the middle of a response head.
+    Broken(hyper::Error),
 }
 
 /// A connection to a server, ready for a request.
@@ -50,7 +52,6 @@ pub struct Link<B> {
     sender: SendRequest<B>,
     pulse: Arc<Pulse>,
     debt: Rc<Debt>,
-    counted: (u64, u64),
 }
 
 /// Whether the server owes us something, and since when.
@@ -58,6 +59,8 @@ pub struct Link<B> {
 struct Debt {
     in_use: Cell<bool>,
     since: Cell<Option<Millis>>,
+    /// Whether it is a response's head: then its bytes count only when all of it has come.
+    head: Cell<bool>,
     timed_out: Cell<bool>,
 }
 
@@ -108,7 +111,7 @@ where
             debt: Rc::clone(&debt),
             silence: limits.silence,
         };
-        Ok((Self { sender, pulse, debt, counted: (0, 0) }, drive))
+        Ok((Self { sender, pulse, debt }, drive))
     }
 
     /// Sends a request and waits for the response head.
@@ -116,14 +119,18 @@ where
     /// # Errors
     /// When there is none; with the request, if nothing of it was written.
     pub async fn send(&mut self, request: Request<B>) -> Result<Response<Incoming>, SendError<B>> {
+        let received = self.pulse.bytes_in();
         self.debt.in_use.set(true);
+        self.debt.head.set(true);
         self.expect(true);
         let result = self.sender.try_send_request(request).await;
         self.expect(false);
+        self.debt.head.set(false);
         result.map_err(|mut failure| match failure.take_message() {
             _ if self.debt.timed_out.get() => SendError::Timeout,
             Some(request) => SendError::NotSent(Box::new(request)),
             None if failure.error().is_parse() => SendError::Invalid(failure.into_error()),
+            None if self.pulse.bytes_in() > received => SendError::Broken(failure.into_error()),
             None => SendError::Closed(failure.into_error()),
         })
     }
@@ -161,11 +168,16 @@ impl<B> Link<B> {
         self.expect(false);
     }
 
-    /// Bytes received and sent since the last call.
-    pub fn take_bytes(&mut self) -> (u64, u64) {
-        let now = (self.pulse.bytes_in(), self.pulse.bytes_out());
-        let before = std::mem::replace(&mut self.counted, now);
-        (now.0 - before.0, now.1 - before.1)
+    /// What passes through it.
+    pub fn pulse(&self) -> &Arc<Pulse> {
+        &self.pulse
+    }
+}
+
+impl<B> Drop for Link<B> {
+    fn drop(&mut self) {
+        // Its task ends when the server ends the exchange; from now on that is owed, and bounded.
+        self.expect(true);
     }
 }
 
@@ -192,7 +204,10 @@ impl<C: Future> Future for Drive<C> {
             return Poll::Ready(());
         }
         let deadline = match this.debt.since.get() {
-            Some(since) => Some(since.max(this.pulse.last()).after(*this.silence)),
+            Some(since) => {
+                let last = if this.debt.head.get() { this.pulse.last_out() } else { this.pulse.last() };
+                Some(since.max(last).after(*this.silence))
+            }
             // In the middle of a body that a slow client holds up: look again later.
             None => this.debt.in_use.get().then(|| now_coarse().after(*this.silence)),
         };

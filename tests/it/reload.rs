@@ -51,7 +51,7 @@ fn stopping_waits_for_what_is_in_flight_and_says_so() {
     wait_until("the request arrives", PATIENCE, || origin.requests().len() == 2);
     balancer.lb.signal(Signal::TERM);
     assert!(idle.wire.is_closed(), "an idle connection has nothing to wait for");
-    balancer.lb.stderr.wait("waiting for 1 connections");
+    balancer.lb.stderr.wait("waiting for 1 connection (s1: 1 request)");
     wait_until("nothing more is accepted", PATIENCE, || Client::try_connect(balancer.traffic[0]).is_err());
     gate.open();
     let response = client.answer(false).unwrap();

@@ -237,7 +237,7 @@ mod tests {
     fn fixed(name: &str, weight: u16, backup: bool) -> ResolvedServer {
         ResolvedServer {
             name: ServerName::parse(name).unwrap(),
-            address: SocketAddr::from(([127, 0, 0, 1], 3000)),
+            address: Some(SocketAddr::from(([127, 0, 0, 1], 3000))),
             weight: Weight::new(weight).unwrap(),
             backup,
         }

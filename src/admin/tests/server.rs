@@ -54,7 +54,7 @@ async fn start() -> Running {
     registry.apply(now, Command::Pools(vec![pool("nodes"), pool("empty")]));
     let s1 = ResolvedServer {
         name: ServerName::parse("s1").unwrap(),
-        address: SocketAddr::from(([127, 0, 0, 1], 3000)),
+        address: Some(SocketAddr::from(([127, 0, 0, 1], 3000))),
         weight: Weight::DEFAULT,
         backup: false,
     };
