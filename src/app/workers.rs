@@ -79,6 +79,8 @@ async fn serve(parts: WorkerParts) -> io::Result<()> {
         () = worker.housekeeping() => {}
         () = told(&mut signal, Signal::Drain) => {}
     }
+    // The order may be here before the news of what arrived ahead of it; the runtime asks the system for those now.
+    tokio::task::yield_now().await;
     worker.drain();
     for (listener, frontend) in open {
         accept_pending(listener, &worker, &frontend)?;
