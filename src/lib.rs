@@ -12,6 +12,7 @@
 //! FLOOR 1  health     the rise/fall machine
 //! FLOOR 1  retry      what may be sent again
 //! FLOOR 1  http_rules request validation, hop-by-hop and forwarding headers, the event -> status and flags table
+//! FLOOR 1  h1         requests to bytes, bytes to responses
 //! FLOOR 1  config     raw (serde) -> validated
 //! FLOOR 1  swim       foca wrapped sans-IO: identity, record, Node::handle(now, input) -> outputs
 //! FLOOR 2  registry   the pools: an immutable Snapshot under one ArcSwap, one writer `apply(Command)`; live counters
@@ -34,6 +35,7 @@ pub mod model;
 
 pub mod balance;
 pub mod config;
+pub mod h1;
 pub mod health;
 pub mod http_rules;
 pub mod retry;

@@ -42,6 +42,8 @@ pub struct Screened {
     pub has_cookie: bool,
     /// It has headers that are for us alone.
     pub has_hop_by_hop: bool,
+    /// Its sender wants to be asked for the body (`Expect: 100-continue`).
+    pub expects_continue: bool,
     /// It has headers that could be taken for ours, or are.
     pub has_forwarding: bool,
 }
@@ -76,6 +78,7 @@ pub fn screen(parts: &mut Parts) -> Result<Screened, Rejection> {
     Ok(Screened {
         websocket,
         has_cookie: noted.cookie,
+        expects_continue: noted.expect,
         has_hop_by_hop: noted.connection || noted.upgrade || noted.other_hop_by_hop,
         has_forwarding: noted.forwarding,
     })
@@ -90,6 +93,7 @@ struct Noted {
     other_hop_by_hop: bool,
     cookie: bool,
     body: bool,
+    expect: bool,
     forwarding: bool,
 }
 
@@ -121,6 +125,7 @@ impl Noted {
                     if !value.as_bytes().eq_ignore_ascii_case(b"100-continue") {
                         return Err(Rejection::Expectation);
                     }
+                    noted.expect = true;
                 }
                 _ => match name.as_str().as_bytes() {
                     b"keep-alive" | b"proxy-connection" => noted.other_hop_by_hop = true,

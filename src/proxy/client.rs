@@ -9,14 +9,14 @@ use std::{
     time::Duration,
 };
 
-use http::HeaderValue;
+use http::{HeaderValue, response};
 
 use super::worker::{Frontend, Settings, Worker};
 use crate::{
-    http_rules::Forwarding,
+    h1::write_interim,
+    http_rules::{Forwarding, strip_hop_by_hop},
     net::{Millis, Pulse, now_coarse},
     registry::{FrontendCounters, FrontendLive, Occupied, add},
-    upstream::ServerDebt,
 };
 
 /// One client connection.
@@ -34,6 +34,8 @@ pub(super) struct Client {
     upload: RefCell<Option<Rc<Upload>>>,
     counted: Cell<(u64, u64)>,
     stopped_reading: Cell<bool>,
+    /// When the request wants to look at the time again.
+    alarm: Cell<Option<Millis>>,
     _occupied: Occupied<FrontendLive>,
 }
 
@@ -74,6 +76,8 @@ pub(super) enum Overdue {
     Reading,
     /// The client stopped sending a body; the request was told.
     Sending,
+    /// Nobody yet: the request wants to look at the time.
+    Alarm,
 }
 
 impl Client {
@@ -102,6 +106,7 @@ impl Client {
             upload: RefCell::new(None),
             counted: Cell::new((0, 0)),
             stopped_reading: Cell::new(false),
+            alarm: Cell::new(None),
             _occupied: Occupied::enter(&frontend.live),
         };
         add(&client.counters().connections, 1);
@@ -150,8 +155,22 @@ impl Client {
         self.stage.get()
     }
 
-    /// When the client will have been silent too long, and what for.
+    /// Asks for a look at the request at that time, instead of the time asked for before.
+    pub(super) fn wake_at(&self, time: Option<Millis>) {
+        self.alarm.set(time);
+    }
+
+    /// When somebody will have been silent too long, and what for.
     pub(super) fn deadline(&self) -> Option<(Millis, Overdue)> {
+        let alarm = self.alarm.get().map(|time| (time, Overdue::Alarm));
+        let silence = self.client_deadline();
+        match (alarm, silence) {
+            (Some(alarm), Some(silence)) => Some(if alarm.0 <= silence.0 { alarm } else { silence }),
+            (alarm, silence) => alarm.or(silence),
+        }
+    }
+
+    fn client_deadline(&self) -> Option<(Millis, Overdue)> {
         let timeouts = &self.settings.timeouts;
         let last = self.pulse.last();
         if self.pulse.is_write_blocked() {
@@ -199,6 +218,15 @@ impl Client {
         self.stopped_reading.get()
     }
 
+    /// Passes a response in between (1xx) on, before the final one.
+    pub(super) fn pass_interim(&self, parts: &response::Parts) {
+        let mut headers = parts.headers.clone();
+        strip_hop_by_hop(&mut headers);
+        let mut bytes = Vec::new();
+        write_interim(&mut bytes, parts.status, &headers);
+        self.pulse.write_aside(&bytes);
+    }
+
     /// Counts the bytes that passed since the last call.
     pub(super) fn count_bytes(&self) {
         let now = (self.pulse.bytes_in(), self.pulse.bytes_out());
@@ -222,7 +250,6 @@ pub(super) struct Upload {
     pub(super) received: Cell<u64>,
     progress: Cell<Progress>,
     waker: RefCell<Option<Waker>>,
-    debt: RefCell<Option<ServerDebt>>,
 }
 
 /// Where the transfer of a request's body has come to.
@@ -252,19 +279,6 @@ impl Upload {
 
     pub(super) fn set(&self, progress: Progress) {
         self.progress.set(progress);
-        self.tell_server();
-    }
-
-    /// Until a response's head comes the server is silent by right while we wait for the client: that time must not count
-    /// against it. `None` when the head has come.
-    pub(super) fn sends_to(&self, debt: Option<ServerDebt>) {
-        *self.debt.borrow_mut() = debt;
-    }
-
-    fn tell_server(&self) {
-        if let Some(debt) = &*self.debt.borrow() {
-            debt.expect(!self.waits());
-        }
     }
 
     /// Notes that the client owes the next piece, and whom to wake if it never comes.
@@ -276,7 +290,8 @@ impl Upload {
         }
     }
 
-    fn waits(&self) -> bool {
+    /// Whether the client owes the next piece.
+    pub(super) fn waits(&self) -> bool {
         self.progress.get() == Progress::Waiting
     }
 

@@ -6,19 +6,15 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use http::{Method, Request, Response, StatusCode, Uri, Version, header};
+use http::{Method, Response, StatusCode, Uri, Version, header};
 
-use super::{
-    body::{RequestBody, ResponseBody},
-    client::Client,
-};
+use super::{body::ResponseBody, client::Client};
 use crate::{
     http_rules::Fault,
     model::{Cause, Phase, Termination},
-    net::Pulse,
     registry::{Class, Occupied, Pool, PoolLive, Server, ServerLive, Times, add},
     telemetry::{Record, Timers},
-    upstream::Link,
+    upstream::{Link, Traffic},
 };
 
 /// One request and its response. Dropped before [`Exchange::finished`], it counts as broken off by the client.
@@ -44,13 +40,13 @@ pub(super) struct Exchange {
 /// What passed through the server's connection since the request came to it.
 #[derive(Debug)]
 struct Wire {
-    pulse: Arc<Pulse>,
+    traffic: Traffic,
     before: (u64, u64),
 }
 
 impl Wire {
-    fn begin(pulse: &Arc<Pulse>) -> Self {
-        Self { pulse: Arc::clone(pulse), before: (pulse.bytes_in(), pulse.bytes_out()) }
+    fn begin(traffic: &Traffic) -> Self {
+        Self { traffic: traffic.clone(), before: (traffic.bytes_in(), traffic.bytes_out()) }
     }
 }
 
@@ -112,13 +108,15 @@ impl Exchange {
     }
 
     /// A connection is there; `since` is when it began to be made, or `None` for one that was kept.
-    pub(super) fn connected(&mut self, since: Option<Instant>, link: &Link<RequestBody>) {
+    pub(super) fn connected(&mut self, since: Option<Instant>, link: &Link) {
         self.count_wire();
-        self.wire = Some(Wire::begin(link.pulse()));
-        self.connect = Some(since.map(|since| since.elapsed()).unwrap_or_default());
-        self.termination.phase = Phase::Headers;
-        self.sent = Some(Instant::now());
+        self.wire = Some(Wire::begin(link.traffic()));
         let reused = since.is_none();
+        self.termination.phase = Phase::Headers;
+        // A kept connection takes no time, and a look at the clock does.
+        let sent = if reused && self.sent.is_none() { self.begun } else { Instant::now() };
+        self.connect = Some(since.map(|since| sent.saturating_duration_since(since)).unwrap_or_default());
+        self.sent = Some(sent);
         self.count(|counters| add(if reused { &counters.reuses } else { &counters.connects }, 1));
     }
 
@@ -215,7 +213,7 @@ impl Exchange {
     }
 
     /// The response is complete or broken off. The connection, if there was one, is kept when it can be.
-    pub(super) fn finished(&mut self, used: Option<(Link<RequestBody>, &Server, bool)>) {
+    pub(super) fn finished(&mut self, used: Option<(Box<Link>, &Server, bool)>) {
         if std::mem::replace(&mut self.done, true) {
             return;
         }
@@ -236,10 +234,10 @@ impl Exchange {
 
     /// Counts the bytes of the server's connection, which may have carried less than a response.
     fn count_wire(&mut self) {
-        let Some(Wire { pulse, before: (received, sent) }) = self.wire.take() else { return };
+        let Some(Wire { traffic, before: (received, sent) }) = self.wire.take() else { return };
         self.count(|counters| {
-            add(&counters.bytes_in, pulse.bytes_out() - sent);
-            add(&counters.bytes_out, pulse.bytes_in() - received);
+            add(&counters.bytes_in, traffic.bytes_out() - sent);
+            add(&counters.bytes_out, traffic.bytes_in() - received);
         });
     }
 
@@ -319,15 +317,6 @@ impl Drop for Exchange {
             self.finished(None);
         }
     }
-}
-
-/// A copy of a request without a body, for sending it again.
-pub(super) fn copy_head(request: &Request<RequestBody>) -> Request<RequestBody> {
-    let mut copy = Request::new(RequestBody::Empty);
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.headers_mut() = request.headers().clone();
-    copy
 }
 
 /// Bytes of a response head as it is written.

@@ -10,6 +10,7 @@
 //! ```
 
 mod accept;
+mod attempt;
 mod body;
 mod client;
 mod connection;
@@ -17,6 +18,7 @@ mod exchange;
 mod forward;
 mod stack;
 mod tunnel;
+mod upload;
 mod worker;
 
 pub use accept::{accept_loop, accept_pending};

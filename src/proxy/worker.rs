@@ -11,14 +11,13 @@ use std::{
 
 use tokio::sync::{Notify, watch};
 
-use super::body::RequestBody;
 use crate::{
     config::{Limits, LogFormat, Timeouts},
     model::PoolName,
     net::{Millis, now_coarse},
     registry::{FrontendLive, Pool, Reader, Registry, Slot, Snapshot},
     telemetry::{LogBuffer, Record, write_haproxy, write_json},
-    upstream::{IdleLinks, LinkLimits},
+    upstream::IdleLinks,
 };
 
 /// What an operator can change while the balancer runs; new connections see the change.
@@ -28,12 +27,6 @@ pub struct Settings {
     pub timeouts: Timeouts,
     /// How large things may be.
     pub limits: Limits,
-}
-
-impl Settings {
-    pub(super) fn link_limits(&self) -> LinkLimits {
-        LinkLimits { silence: self.timeouts.server, head: self.limits.head }
-    }
 }
 
 /// One way in, and the pool that it feeds.
@@ -50,7 +43,7 @@ pub struct Frontend {
 pub struct Worker {
     pub(super) slot: Slot,
     pub(super) registry: Arc<Registry>,
-    pub(super) idle: RefCell<IdleLinks<RequestBody>>,
+    pub(super) idle: RefCell<IdleLinks>,
     reader: RefCell<Reader>,
     settings: watch::Receiver<Settings>,
     log: Option<RefCell<LogBuffer>>,
