@@ -59,6 +59,8 @@ pub struct Link {
     /// Bytes that were read and not yet taken.
     rest: Bytes,
     method: Method,
+    /// Whether `rest` is worth a try to parse it.
+    may_be_head: bool,
     interim: u32,
     body: Decoder,
     /// Whether the exchange in progress, or the last one, leaves the connection as it found it.
@@ -76,6 +78,7 @@ impl Link {
             outbox: Outbox::default(),
             rest: Bytes::new(),
             method: Method::GET,
+            may_be_head: false,
             interim: 0,
             body: Decoder::Length(0),
             keep_alive: true,
@@ -121,10 +124,11 @@ impl Link {
     /// When none comes.
     pub fn poll_head(&mut self, cx: &mut Context<'_>, limits: Limits) -> Poll<Result<response::Parts, ReadError>> {
         loop {
-            if !self.rest.is_empty()
+            if self.may_be_head
                 && let Some(head) = parse_head(&self.rest, &self.method, limits)?
             {
                 let _head = self.rest.split_to(head.length);
+                self.may_be_head = !self.rest.is_empty();
                 let status = head.parts.status;
                 if status.is_informational() && status != http::StatusCode::SWITCHING_PROTOCOLS {
                     self.interim += 1;
@@ -142,7 +146,9 @@ impl Link {
             if more.is_empty() {
                 return Poll::Ready(Err(if begun { ReadError::Broken } else { ReadError::Closed }));
             }
-            self.rest = if self.rest.is_empty() { more } else { [self.rest.as_ref(), more.as_ref()].concat().into() };
+            // A head that drips costs no more than its bytes: it is parsed again only when a line has come to its end.
+            self.may_be_head = more.contains(&b'\n') || self.rest.len() + more.len() >= limits.head;
+            self.rest = if self.rest.is_empty() { more } else { joined(std::mem::take(&mut self.rest), &more) };
         }
     }
 
@@ -261,4 +267,11 @@ impl Link {
             Err(_) => Bytes::new(),
         })
     }
+}
+
+/// `more` behind `rest`, without copying `rest` each time.
+fn joined(rest: Bytes, more: &[u8]) -> Bytes {
+    let mut joined = BytesMut::from(rest);
+    joined.extend_from_slice(more);
+    joined.freeze()
 }
