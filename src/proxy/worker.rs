@@ -11,7 +11,7 @@ use std::{
 
 use tokio::sync::{Notify, watch};
 
-use super::body::RequestBody;
+use super::{body::RequestBody, pace::Pace};
 use crate::{
     config::{Limits, LogFormat, Timeouts},
     model::PoolName,
@@ -26,11 +26,16 @@ use crate::{
 pub struct Settings {
     /// How long things may take.
     pub timeouts: Timeouts,
-    /// How large things may be.
+    /// How large things may be, and how slow.
     pub limits: Limits,
 }
 
 impl Settings {
+    /// What is asked of a client that sends or reads a body.
+    pub(super) fn pace(&self) -> Pace {
+        Pace::new(self.limits.min_rate, self.timeouts.client)
+    }
+
     pub(super) fn link_limits(&self) -> LinkLimits {
         LinkLimits { silence: self.timeouts.server, head: self.limits.head }
     }
