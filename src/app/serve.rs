@@ -67,6 +67,10 @@ pub async fn serve(
     file: ConfigFile,
     mut orders: impl Stream<Item = Order> + Unpin,
 ) -> Result<(), StartError> {
+    // Where the system gives them to everybody, each slow client and each idle thread would take memory by 2 MiB.
+    if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
+        tracing::debug!("the system may use huge pages for this process: {error}");
+    }
     let mut balancer = Balancer::start(config, bound, file)?;
     while let Some(Order::Reload) = orders.next().await {
         balancer.reload();

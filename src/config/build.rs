@@ -205,11 +205,12 @@ impl Checker<'_> {
     }
 
     fn limits(&mut self, raw: RawLimits) -> Limits {
-        let RawLimits { head, body, idle_per_server } = raw;
+        let RawLimits { head, body, min_rate, idle_per_server } = raw;
         let default = Limits::default();
         Limits {
             head: self.number(head, "head", 1024..=1024 * 1024).unwrap_or(default.head),
             body: self.number(body, "body", 0..=i64::MAX),
+            min_rate: self.number(min_rate, "min-rate", 0..=1_000_000_000).unwrap_or(default.min_rate),
             idle_per_server: self
                 .number(idle_per_server, "idle-per-server", 0..=65_536)
                 .unwrap_or(default.idle_per_server),

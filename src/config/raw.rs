@@ -111,6 +111,7 @@ pub(super) struct RawTimeouts {
 pub(super) struct RawLimits {
     pub(super) head: Option<Number>,
     pub(super) body: Option<Number>,
+    pub(super) min_rate: Option<Number>,
     pub(super) idle_per_server: Option<Number>,
 }
 

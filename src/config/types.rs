@@ -132,7 +132,7 @@ pub struct Gossip {
 pub struct Timeouts {
     /// Until a server accepts a connection.
     pub connect: Duration,
-    /// Silence of a client in the middle of a request or response.
+    /// Silence of a client in the middle of a request or response; also how far it may fall behind `Limits::min_rate`.
     pub client: Duration,
     /// Silence of a server that owes a response or the rest of one.
     pub server: Duration,
@@ -160,20 +160,23 @@ impl Default for Timeouts {
     }
 }
 
-/// How large things may be.
+/// How large things may be, and how slow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Head of a request or response in bytes; a longer request is answered 431.
     pub head: usize,
     /// Body of a request in bytes; a longer one is answered 413. `None` is no limit, as in HAProxy.
     pub body: Option<u64>,
+    /// Bytes per second that a client has to send of a request's body, or to read of a response, in the long run: it may fall
+    /// behind by what the rate gives in `Timeouts::client`. Only time that it keeps us waiting counts. 0 is no least rate.
+    pub min_rate: u32,
     /// Idle connections kept to one server by one worker.
     pub idle_per_server: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { head: 16 * 1024, body: None, idle_per_server: 256 }
+        Self { head: 16 * 1024, body: None, min_rate: 240, idle_per_server: 256 }
     }
 }
 

@@ -37,8 +37,8 @@ pub(super) enum BodyError {
     /// What the client sends of its request cannot be passed on.
     #[error("the client broke its request off")]
     Spoilt,
-    /// The client was silent too long.
-    #[error("the client was silent too long")]
+    /// The client was silent too long, or too slow.
+    #[error("the client was silent too long, or too slow")]
     Expired,
     /// The response has been given.
     #[error("the response came before the end of the request")]
@@ -99,8 +99,7 @@ impl Body for RequestBody {
             }
             Poll::Ready(Some(Ok(frame))) => {
                 let length = frame.data_ref().map_or(0, Bytes::len) as u64;
-                upload.received.set(upload.received.get() + length);
-                if upload.received.get() > *most {
+                if upload.receive(length) > *most {
                     upload.set(Progress::TooLarge);
                     return Poll::Ready(Some(Err(BodyError::TooLarge)));
                 }

@@ -76,7 +76,7 @@ pub(super) async fn serve(frontend: Rc<Frontend>, stream: TcpStream, address: So
             }
         }
         // Dropping the connection drops the request that is in it, which counts and logs itself.
-        End::Overdue(Overdue::Reading) => client.note_stopped_reading(),
+        End::Overdue(Overdue::Reading) => client.note_too_slow(),
         End::Overdue(Overdue::Idle | Overdue::Sending | Overdue::Alarm) => {}
     }
 }

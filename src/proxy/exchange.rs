@@ -160,8 +160,7 @@ impl Exchange {
     /// The client broke the response's body off, unless the server did before.
     pub(super) fn broken_by_client(&mut self) {
         if self.termination.cause == Cause::Normal {
-            let silent = self.client.has_stopped_reading();
-            self.termination.cause = if silent { Cause::ClientTimeout } else { Cause::Client };
+            self.termination.cause = if self.client.was_too_slow() { Cause::ClientTimeout } else { Cause::Client };
             self.count(|counters| add(&counters.client_aborts, 1));
         }
     }

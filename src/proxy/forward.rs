@@ -85,9 +85,7 @@ fn begin_upload(exchange: &Exchange, body: &Incoming) -> Option<Rc<Upload>> {
     if body.is_end_stream() {
         return None;
     }
-    let upload = Rc::new(Upload::default());
-    exchange.client.begin_upload(&upload);
-    Some(upload)
+    Some(exchange.client.begin_upload())
 }
 
 /// Makes the head that the server gets.

@@ -16,6 +16,7 @@ mod client;
 mod connection;
 mod exchange;
 mod forward;
+mod pace;
 mod stack;
 mod tunnel;
 mod upload;

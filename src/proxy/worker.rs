@@ -11,6 +11,7 @@ use std::{
 
 use tokio::sync::{Notify, watch};
 
+use super::pace::Pace;
 use crate::{
     config::{Limits, LogFormat, Timeouts},
     model::PoolName,
@@ -25,8 +26,15 @@ use crate::{
 pub struct Settings {
     /// How long things may take.
     pub timeouts: Timeouts,
-    /// How large things may be.
+    /// How large things may be, and how slow.
     pub limits: Limits,
+}
+
+impl Settings {
+    /// What is asked of a client that sends or reads a body.
+    pub(super) fn pace(&self) -> Pace {
+        Pace::new(self.limits.min_rate, self.timeouts.client)
+    }
 }
 
 /// One way in, and the pool that it feeds.

@@ -12,6 +12,7 @@
 
 mod admin;
 mod architecture;
+mod backpressure;
 mod cli;
 mod cluster;
 mod demo;
@@ -22,4 +23,5 @@ mod reload;
 mod requests;
 mod sticky;
 mod support;
+mod timeouts;
 mod traffic;

@@ -1,15 +1,11 @@
 //! What was wrong once: each of these was found in a running balancer, and is not to come back.
 
-use std::{
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use socket2::{Domain, Socket, Type};
 use tempfile::NamedTempFile;
 
-use crate::support::{Balancer, Client, Closed, Origin, PATIENCE, Wire, config_file, ok, wait_until};
+use crate::support::{Balancer, Client, Closed, Origin, PATIENCE, config_file, ok, wait_until};
 
 fn config(pool: &str, address: &str, more: &str) -> String {
     format!(
@@ -193,16 +189,6 @@ fn an_old_request_without_host_gets_one() {
     assert_eq!(origin.last().head.all("host"), ["its.own"]);
 }
 
-/// A client for which the system keeps little, so that what it does not read waits in the balancer.
-fn narrow_client(address: SocketAddr) -> Client {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.set_recv_buffer_size(4096).unwrap();
-    // Loopback's large segments would make the sender's buffer large, too.
-    socket.set_tcp_mss(1000).unwrap();
-    socket.connect(&address.into()).unwrap();
-    Client { wire: Wire::new(socket.into()) }
-}
-
 #[test]
 fn the_end_of_a_response_waits_for_a_client_that_reads_slowly() {
     // How much of the end is left in the balancer, and not in the system's buffers, differs from length to length.
@@ -217,7 +203,7 @@ fn read_slowly(length: usize) {
     let origin = Origin::answering(move |wire, _| Closed(wire.send(ok(&"x".repeat(length))).is_err()));
     let timeouts = "[timeouts]\nkeep-alive = \"300ms\"\nclient = \"10s\"\n";
     let (balancer, _file) = balancer(&origin.address.to_string(), timeouts);
-    let Client { mut wire } = narrow_client(balancer.traffic[0]);
+    let Client { mut wire } = Client::narrow(balancer.traffic[0]);
     wire.send(GET).unwrap();
     assert_eq!(wire.head().unwrap().unwrap().status(), 200);
     let mut read = 0;

@@ -122,6 +122,13 @@ impl Lb {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
+    /// Memory that holds the process's data, in bytes: what is resident without files, such as the program's own code.
+    pub(crate) fn data_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+        line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() * 1024
+    }
+
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
