@@ -8,8 +8,10 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
+use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -87,6 +89,13 @@ impl Metered {
     /// The connection itself.
     pub fn get_ref(&self) -> &TcpStream {
         &self.stream
+    }
+
+    /// Ends the connection so that the other side takes it for broken off, not for closed.
+    pub fn reset(self) {
+        if let Err(error) = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)) {
+            tracing::debug!("a connection ends as if it were closed in good order: {error}");
+        }
     }
 
     fn note_write(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {

@@ -23,6 +23,9 @@ pub(super) enum BodyError {
     /// The other side's transfer failed.
     #[error(transparent)]
     Transfer(#[from] hyper::Error),
+    /// The lines after the last chunk are none.
+    #[error("the trailers are not valid")]
+    Trailers,
     /// The client was silent too long.
     #[error("the client was silent too long")]
     Expired,
@@ -67,6 +70,16 @@ impl Body for RequestBody {
                 Poll::Pending
             }
             Poll::Ready(Some(Ok(frame))) => {
+                if let Some(trailers) = frame.trailers_ref() {
+                    // hyper takes a bare LF for their end, and swallows what follows.
+                    if trailers.is_empty() {
+                        upload.set(Progress::Broken);
+                        return Poll::Ready(Some(Err(BodyError::Trailers)));
+                    }
+                    // Nobody polls for more after them.
+                    upload.set(Progress::Complete);
+                    return Poll::Ready(Some(Ok(frame)));
+                }
                 let length = frame.data_ref().map_or(0, Bytes::len) as u64;
                 upload.received.set(upload.received.get() + length);
                 if upload.received.get() > *most {

@@ -34,6 +34,7 @@ pub(super) struct Client {
     upload: RefCell<Option<Rc<Upload>>>,
     counted: Cell<(u64, u64)>,
     stopped_reading: Cell<bool>,
+    unframed: Cell<bool>,
     _occupied: Occupied<FrontendLive>,
 }
 
@@ -102,6 +103,7 @@ impl Client {
             upload: RefCell::new(None),
             counted: Cell::new((0, 0)),
             stopped_reading: Cell::new(false),
+            unframed: Cell::new(false),
             _occupied: Occupied::enter(&frontend.live),
         };
         add(&client.counters().connections, 1);
@@ -197,6 +199,16 @@ impl Client {
     /// Whether the connection was given up because the client stopped reading.
     pub(super) fn has_stopped_reading(&self) -> bool {
         self.stopped_reading.get()
+    }
+
+    /// Notes that a response ends where the connection ends.
+    pub(super) fn note_unframed(&self) {
+        self.unframed.set(true);
+    }
+
+    /// Whether the end of the connection says that a response is whole.
+    pub(super) fn is_unframed(&self) -> bool {
+        self.unframed.get()
     }
 
     /// Counts the bytes that passed since the last call.
