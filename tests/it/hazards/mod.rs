@@ -14,6 +14,7 @@ mod servers;
 mod trailers;
 mod truncated;
 mod upgrades;
+mod upstream;
 mod versions;
 
 use serde_json::Value;
