@@ -163,7 +163,7 @@ impl Default for Timeouts {
 /// How large things may be, and how slow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Head of a request or response in bytes; a longer request is answered 431.
+    /// Head of a request or response in bytes; a longer request is answered 431, one whose target has more than half 414.
     pub head: usize,
     /// Body of a request in bytes; a longer one is answered 413. `None` is no limit, as in HAProxy.
     pub body: Option<u64>,

@@ -17,7 +17,12 @@ pub enum Framing {
 pub fn write_head(out: &mut Vec<u8>, parts: &Parts, framing: Framing) {
     out.extend_from_slice(parts.method.as_str().as_bytes());
     out.push(b' ');
-    out.extend_from_slice(parts.uri.path_and_query().map_or("/", |path| path.as_str()).as_bytes());
+    let target = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    if !target.starts_with(['/', '*']) {
+        // What an absolute form had no path for.
+        out.push(b'/');
+    }
+    out.extend_from_slice(target.as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\n");
     for (name, value) in &parts.headers {
         match *name {
@@ -112,6 +117,17 @@ mod tests {
         assert_eq!(written(Framing::Length(7), &both), "POST /a?b=c HTTP/1.1\r\nhost: h\r\ncontent-length: 7\r\n\r\n");
         let none = [("host", "h"), ("content-length", "0")];
         assert_eq!(written(Framing::Empty, &none), "POST /a?b=c HTTP/1.1\r\nhost: h\r\ncontent-length: 0\r\n\r\n");
+    }
+
+    #[test]
+    fn a_target_has_a_path() {
+        for (target, line) in
+            [("http://h?a=b", "GET /?a=b HTTP/1.1"), ("http://h#c", "GET / HTTP/1.1"), ("*", "GET * HTTP/1.1")]
+        {
+            let mut out = Vec::new();
+            write_head(&mut out, &Request::get(target).body(()).unwrap().into_parts().0, Framing::Empty);
+            assert_eq!(String::from_utf8(out).unwrap().lines().next(), Some(line));
+        }
     }
 
     #[test]

@@ -1,10 +1,16 @@
 //! Who the client is, told to the server.
 
-use http::{HeaderMap, HeaderValue, header::HeaderName};
+use http::{
+    HeaderMap, HeaderValue,
+    header::{CONTENT_LENGTH, HeaderName, TRANSFER_ENCODING},
+};
 
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// Names that nothing may look like.
+const SHADOWED: [HeaderName; 5] = [FOR, PORT, PROTO, CONTENT_LENGTH, TRANSFER_ENCODING];
 
 /// What the server is told; made once for a client connection.
 #[derive(Debug, Clone)]
@@ -19,8 +25,8 @@ pub struct Forwarding {
 
 /// Adds the client's address as a new last X-Forwarded-For line, and replaces X-Forwarded-Port and -Proto.
 ///
-/// `may_have_some` is false when the request is known to have no header of such a name. Names that differ from ours only
-/// by `_` are dropped: many servers read both as one.
+/// `may_have_some` is false when the request is known to have no header of such a name. Names that differ only by `_` from
+/// ours, or from those that tell the length, are dropped: many servers read both as one.
 pub fn add_forwarding_headers(headers: &mut HeaderMap, forwarding: &Forwarding, may_have_some: bool) {
     if may_have_some {
         drop_look_alikes(headers);
@@ -36,7 +42,7 @@ pub fn add_forwarding_headers(headers: &mut HeaderMap, forwarding: &Forwarding, 
 fn drop_look_alikes(headers: &mut HeaderMap) {
     let shadows = |name: &&HeaderName| {
         let name = name.as_str();
-        name.contains('_') && [FOR, PORT, PROTO].iter().any(|ours| ours.as_str() == name.replace('_', "-"))
+        name.contains('_') && SHADOWED.iter().any(|ours| ours.as_str() == name.replace('_', "-"))
     };
     let shadowing: Vec<_> = headers.keys().filter(shadows).cloned().collect();
     for name in shadowing {
@@ -54,6 +60,7 @@ mod tests {
         headers.append(FOR, HeaderValue::from_static("1.1.1.1"));
         headers.append(PORT, HeaderValue::from_static("1"));
         headers.append("x_forwarded_for", HeaderValue::from_static("6.6.6.6"));
+        headers.append("content_length", HeaderValue::from_static("6"));
         headers.append("x_other", HeaderValue::from_static("stays"));
         let forwarding = Forwarding {
             client: HeaderValue::from_static("127.0.0.1"),
@@ -67,7 +74,7 @@ mod tests {
             (&headers[PORT], &headers[PROTO]),
             (&HeaderValue::from_static("80"), &HeaderValue::from_static("http"))
         );
-        assert!(!headers.contains_key("x_forwarded_for"));
+        assert!(!headers.contains_key("x_forwarded_for") && !headers.contains_key("content_length"));
         assert!(headers.contains_key("x_other"));
     }
 }

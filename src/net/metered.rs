@@ -9,8 +9,10 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
+use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -113,6 +115,13 @@ impl Metered {
             }
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Ends the connection so that the other side takes it for broken off, not for closed.
+    pub fn reset(self) {
+        if let Err(error) = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)) {
+            tracing::debug!("a connection ends as if it were closed in good order: {error}");
+        }
     }
 
     fn note_write(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {

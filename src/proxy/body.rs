@@ -37,6 +37,9 @@ pub(super) enum BodyError {
     /// What the client sends of its request cannot be passed on.
     #[error("the client broke its request off")]
     Spoilt,
+    /// The lines after the last chunk are none.
+    #[error("the trailers are not valid")]
+    Trailers,
     /// The client was silent too long, or too slow.
     #[error("the client was silent too long, or too slow")]
     Expired,
@@ -98,6 +101,16 @@ impl Body for RequestBody {
                 Poll::Pending
             }
             Poll::Ready(Some(Ok(frame))) => {
+                if let Some(trailers) = frame.trailers_ref() {
+                    // hyper takes a bare LF for their end, and swallows what follows.
+                    if trailers.is_empty() {
+                        upload.set(Progress::Broken);
+                        return Poll::Ready(Some(Err(BodyError::Trailers)));
+                    }
+                    // Nobody polls for more after them.
+                    upload.set(Progress::Complete);
+                    return Poll::Ready(Some(Ok(frame)));
+                }
                 let length = frame.data_ref().map_or(0, Bytes::len) as u64;
                 if upload.receive(length) > *most {
                     upload.set(Progress::TooLarge);
@@ -164,6 +177,8 @@ pub(super) struct Download {
     owed: Option<Millis>,
     /// Whether the end has been seen.
     ended: bool,
+    /// Why there is no more, once everything before it is on its way to the client.
+    broken: Option<BodyError>,
 }
 
 impl ResponseBody {
@@ -214,7 +229,7 @@ impl Body for ResponseBody {
 
 impl Download {
     pub(super) fn new(link: Box<Link>, server: Arc<Server>, sending: Sending) -> Self {
-        Self { link, server, sending, owed: None, ended: false }
+        Self { link, server, sending, owed: None, ended: false, broken: None }
     }
 
     fn poll_frame(
@@ -222,6 +237,9 @@ impl Download {
         cx: &mut Context<'_>,
         exchange: &mut Exchange,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(error) = self.broken.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
         // The server may answer while it still reads.
         if self.sending.poll(&mut self.link, cx).is_err() {
             exchange.broken_by_client();
@@ -237,7 +255,10 @@ impl Download {
             }
             Some(Err(error)) => {
                 exchange.broken_by_server(false);
-                Some(Err(error.into()))
+                // hyper throws away what it has not written when it learns of an error: first, let it write.
+                self.broken = Some(error.into());
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
             }
             None => {
                 self.ended = true;

@@ -40,6 +40,7 @@ pub(super) struct Client {
     alarm: Cell<Option<Millis>>,
     reading: RefCell<Reading>,
     too_slow: Cell<bool>,
+    unframed: Cell<bool>,
     _occupied: Occupied<FrontendLive>,
 }
 
@@ -114,6 +115,7 @@ impl Client {
             alarm: Cell::new(None),
             reading: RefCell::new(reading),
             too_slow: Cell::new(false),
+            unframed: Cell::new(false),
             _occupied: Occupied::enter(&frontend.live),
         };
         add(&client.counters().connections, 1);
@@ -247,6 +249,16 @@ impl Client {
         let mut bytes = Vec::new();
         write_interim(&mut bytes, parts.status, &headers);
         self.pulse.write_aside(&bytes);
+    }
+
+    /// Notes that a response ends where the connection ends.
+    pub(super) fn note_unframed(&self) {
+        self.unframed.set(true);
+    }
+
+    /// Whether the end of the connection says that a response is whole.
+    pub(super) fn is_unframed(&self) -> bool {
+        self.unframed.get()
     }
 
     /// Counts the bytes that passed since the last call.

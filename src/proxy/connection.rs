@@ -66,7 +66,14 @@ pub(super) async fn serve(frontend: Rc<Frontend>, stream: TcpStream, address: So
         .with_upgrades();
     match drive(&mut connection, &client, enrolled).await {
         End::Closed => {}
-        End::Failed(error) => refused(&client, &error),
+        End::Failed(error) => {
+            refused(&client, &error);
+            if client.is_unframed()
+                && let Some(parts) = connection.into_parts()
+            {
+                parts.io.into_inner().reset();
+            }
+        }
         End::Overdue(Overdue::Head) => {
             let answer = request_timeout();
             note_bad_request(&client, 408, answer.len() as u64, Cause::ClientTimeout);

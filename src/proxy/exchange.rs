@@ -22,6 +22,8 @@ use crate::{
 pub(super) struct Exchange {
     pub(super) client: Rc<Client>,
     pub(super) termination: Termination,
+    /// The client speaks HTTP/1.0.
+    pub(super) old: bool,
     begun: Instant,
     head_took: Duration,
     request: Option<(Method, Uri, Version)>,
@@ -69,6 +71,7 @@ impl Exchange {
         Box::new(Self {
             client: Rc::clone(client),
             termination: Termination { phase: Phase::Request, ..Termination::default() },
+            old: version < Version::HTTP_11,
             begun: Instant::now(),
             head_took,
             request,
@@ -192,8 +195,10 @@ impl Exchange {
             .header(header::CACHE_CONTROL, "no-cache")
             .header(header::CONTENT_TYPE, "text/plain; charset=utf-8");
         let builder = if fault.is_of_client() {
-            // What is left of a request that was refused must not be read as the next one.
-            builder.header(header::CONNECTION, "close")
+            // What is left of a request that was refused must not be read as the next one. To an old client hyper would
+            // say keep-alive as well, unless the answer is old, too.
+            let version = if self.old { Version::HTTP_10 } else { Version::HTTP_11 };
+            builder.version(version).header(header::CONNECTION, "close")
         } else {
             builder
         };

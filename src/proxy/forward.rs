@@ -52,6 +52,10 @@ pub(super) async fn forward(passed: Passed) -> Result<Response<ResponseBody>, In
         })?;
         issue_cookie(&mut parts, &sticky, &server, &mut exchange);
         parts.version = Version::HTTP_11;
+        if exchange.old && !link.is_done() && link.left().is_none() {
+            end_by_closing(&mut parts);
+            exchange.client.note_unframed();
+        }
         exchange.responded(&parts);
         Ok((parts, link, server))
     });
@@ -64,6 +68,12 @@ pub(super) async fn forward(passed: Passed) -> Result<Response<ResponseBody>, In
     }
     let download = Download::new(link, server, sending);
     Ok(Response::from_parts(parts, ResponseBody::server(download, exchange)))
+}
+
+/// HTTP/1.0 knows no chunks: what has no length ends where the connection does, and must not promise to keep it.
+fn end_by_closing(parts: &mut response::Parts) {
+    parts.version = Version::HTTP_10;
+    parts.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
 }
 
 /// What stickiness asks for.
@@ -97,6 +107,9 @@ fn prepare_request(parts: &mut request::Parts, screened: Screened, exchange: &mu
     if screened.websocket {
         parts.headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
         parts.headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    } else if screened.trailers {
+        parts.headers.insert(header::CONNECTION, HeaderValue::from_static("TE"));
+        parts.headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
     add_forwarding_headers(&mut parts.headers, &client.forwarding, screened.has_forwarding);
     if parts.version < Version::HTTP_11 && !parts.headers.contains_key(header::HOST) {

@@ -142,12 +142,13 @@ impl Link {
                 return Poll::Ready(Ok(head.parts));
             }
             let begun = !self.rest.is_empty() || self.interim > 0;
-            let more = ready!(self.poll_read(cx));
+            let more = ready!(self.poll_read(cx)).unwrap_or_default();
             if more.is_empty() {
                 return Poll::Ready(Err(if begun { ReadError::Broken } else { ReadError::Closed }));
             }
             // A head that drips costs no more than its bytes: it is parsed again only when a line has come to its end.
-            self.may_be_head = more.contains(&b'\n') || self.rest.len() + more.len() >= limits.head;
+            self.may_be_head =
+                self.rest.is_empty() || more.contains(&b'\n') || self.rest.len() + more.len() >= limits.head;
             self.rest = if self.rest.is_empty() { more } else { joined(std::mem::take(&mut self.rest), &more) };
         }
     }
@@ -168,11 +169,13 @@ impl Link {
                     return Poll::Ready(Some(Err(error.into())));
                 }
             }
-            self.rest = ready!(self.poll_read(cx));
-            if self.rest.is_empty() {
-                self.keep_alive = false;
-                let whole = self.body.may_end_here();
-                return Poll::Ready(if whole { None } else { Some(Err(ReadError::Broken)) });
+            match ready!(self.poll_read(cx)) {
+                Ok(more) if !more.is_empty() => self.rest = more,
+                end => {
+                    self.keep_alive = false;
+                    let whole = end.is_ok() && self.body.may_end_here();
+                    return Poll::Ready(if whole { None } else { Some(Err(ReadError::Broken)) });
+                }
             }
         }
     }
@@ -230,42 +233,36 @@ impl Link {
         (self.stream, self.rest, self.traffic)
     }
 
-    /// Reads what is there; nothing at the end of the stream, in whichever way it came.
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Bytes> {
+    /// Reads what is there; nothing at the end of the stream.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
         let large = match &self.body {
             Decoder::Length(left) => *left >= SMALL_READ as u64,
             Decoder::Chunked(_) | Decoder::UntilClose => self.eager,
         };
-        let read = if large { ready!(self.poll_read_large(cx)) } else { ready!(self.poll_read_small(cx)) };
+        let read = if large { ready!(self.poll_read_large(cx)) } else { ready!(self.poll_read_small(cx)) }?;
         if !read.is_empty() {
             self.traffic.received(read.len());
         }
-        Poll::Ready(read)
+        Poll::Ready(Ok(read))
     }
 
-    fn poll_read_small(&mut self, cx: &mut Context<'_>) -> Poll<Bytes> {
+    fn poll_read_small(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
         let mut space = [const { MaybeUninit::uninit() }; SMALL_READ];
         let mut buffer = ReadBuf::uninit(&mut space);
-        let read = match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer)) {
-            Ok(()) => Bytes::copy_from_slice(buffer.filled()),
-            // A reset is an end like any other: whether the response is whole is seen from its framing.
-            Err(_) => Bytes::new(),
-        };
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
+        let read = Bytes::copy_from_slice(buffer.filled());
         self.eager = read.len() == SMALL_READ;
-        Poll::Ready(read)
+        Poll::Ready(Ok(read))
     }
 
-    fn poll_read_large(&mut self, cx: &mut Context<'_>) -> Poll<Bytes> {
+    fn poll_read_large(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
         let expected = self.left().map_or(LARGE_READ, |left| usize::try_from(left).unwrap_or(LARGE_READ));
         let mut buffer = BytesMut::with_capacity(expected.min(LARGE_READ));
-        let read = ready!(pin!(self.stream.read_buf(&mut buffer)).poll(cx));
+        ready!(pin!(self.stream.read_buf(&mut buffer)).poll(cx))?;
         self.eager = buffer.len() == buffer.capacity();
-        Poll::Ready(match read {
-            // A client that reads slowly would otherwise keep much memory for little data.
-            Ok(_) if buffer.len() < buffer.capacity() / 4 => Bytes::copy_from_slice(&buffer),
-            Ok(_) => buffer.freeze(),
-            Err(_) => Bytes::new(),
-        })
+        // A client that reads slowly would otherwise keep much memory for little data.
+        let much = buffer.len() >= buffer.capacity() / 4;
+        Poll::Ready(Ok(if much { buffer.freeze() } else { Bytes::copy_from_slice(&buffer) }))
     }
 }
 
