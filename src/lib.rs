@@ -13,6 +13,7 @@
 //! FLOOR 1  retry      what may be sent again
 //! FLOOR 1  http_rules request validation, hop-by-hop and forwarding headers, the event -> status and flags table
 //! FLOOR 1  config     raw (serde) -> validated
+//! FLOOR 1  proxy_protocol  the PROXY protocol's header
 //! FLOOR 1  swim       foca wrapped sans-IO: identity, record, Node::handle(now, input) -> outputs
 //! FLOOR 2  registry   the pools: an immutable Snapshot under one ArcSwap, one writer `apply(Command)`; live counters
 //! FLOOR 2  telemetry  the access log, tracing set-up
@@ -36,6 +37,7 @@ pub mod balance;
 pub mod config;
 pub mod health;
 pub mod http_rules;
+pub mod proxy_protocol;
 pub mod retry;
 pub mod sticky;
 pub mod swim;
