@@ -5,8 +5,8 @@
 //! any other arrow.
 //!
 //! ```text
-//! FLOOR 0  model      the vocabulary: ServerId, PoolName, Weight, AdminState, Health; `eligible()`, the one rule that
-//!                     says whether a server may get a request
+//! FLOOR 0  model      the vocabulary: ServerId, PoolName, Weight, AdminState, Health, Networks; `eligible()`, the one rule
+//!                     that says whether a server may get a request
 //! FLOOR 1  balance    the algorithms
 //! FLOOR 1  sticky     cookies: read, issue, strip
 //! FLOOR 1  health     the rise/fall machine

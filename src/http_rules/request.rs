@@ -109,6 +109,7 @@ impl Noted {
                 header::CONNECTION => noted.connection = true,
                 header::UPGRADE => noted.upgrade = true,
                 header::TE | header::PROXY_AUTHORIZATION | header::TRAILER => noted.other_hop_by_hop = true,
+                header::FORWARDED => noted.forwarding = true,
                 header::CONTENT_LENGTH => noted.body |= value.as_bytes() != b"0",
                 header::TRANSFER_ENCODING => {
                     encodings += 1;

@@ -15,6 +15,7 @@ use super::worker::{Frontend, Settings, Worker};
 use crate::{
     http_rules::Forwarding,
     net::{Millis, Pulse, now_coarse},
+    proxy_protocol::Endpoints,
     registry::{FrontendCounters, FrontendLive, Occupied, add},
     upstream::ServerDebt,
 };
@@ -38,7 +39,7 @@ pub(super) struct Client {
 }
 
 /// How long a new connection may take to send its first byte once the worker drains.
-const LAST_CALL: Duration = Duration::from_millis(250);
+pub(super) const LAST_CALL: Duration = Duration::from_millis(250);
 
 /// What the connection waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,13 +81,13 @@ impl Client {
     pub(super) fn new(
         worker: &Rc<Worker>,
         frontend: &Rc<Frontend>,
-        address: SocketAddr,
-        local: SocketAddr,
+        Endpoints { source: address, destination: local }: Endpoints,
         pulse: Arc<Pulse>,
+        occupied: Occupied<FrontendLive>,
     ) -> Rc<Self> {
         let text = |text: String| HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"));
         let stage = Stage::Idle { since: now_coarse(), received: 0, first: true };
-        let client = Self {
+        Rc::new(Self {
             worker: Rc::clone(worker),
             frontend: Rc::clone(frontend),
             settings: worker.settings(),
@@ -96,16 +97,15 @@ impl Client {
                 client: text(address.ip().to_canonical().to_string()),
                 port: text(local.port().to_string()),
                 proto: HeaderValue::from_static("http"),
+                trusted: frontend.trusted_proxies.contains(address.ip()),
             },
             pulse,
             stage: Cell::new(stage),
             upload: RefCell::new(None),
             counted: Cell::new((0, 0)),
             stopped_reading: Cell::new(false),
-            _occupied: Occupied::enter(&frontend.live),
-        };
-        add(&client.counters().connections, 1);
-        Rc::new(client)
+            _occupied: occupied,
+        })
     }
 
     pub(super) fn counters(&self) -> &FrontendCounters {
