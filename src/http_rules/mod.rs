@@ -8,6 +8,8 @@
 mod fault;
 mod forwarding;
 mod hop_by_hop;
+#[cfg(test)]
+mod properties;
 mod request;
 mod response;
 
