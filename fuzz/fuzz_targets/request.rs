@@ -2,6 +2,8 @@
 
 #![no_main]
 
+use std::net::SocketAddr;
+
 use http::{HeaderMap, HeaderValue, Method, Version, header};
 use lb::{
     http_rules::{Forwarding, add_forwarding_headers, forwarded_client, screen, strip_hop_by_hop},
@@ -56,12 +58,14 @@ fuzz_target!(|input: &[u8]| {
     let stripped = parts.headers.clone();
     add_forwarding_headers(&mut parts.headers, &forwarding(trusted), screened.has_forwarding);
     check_forwarding(&stripped, &parts.headers, trusted);
-    assert_eq!(forwarded_client(&parts.headers, &proxies).map(|client| client.to_string()).as_deref(), Some("192.0.2.1:0"));
-    if let Some(client) = forwarded_client(&stripped, &proxies) {
-        let lines = all(&stripped, "x-forwarded-for");
-        let words = lines.iter().flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
-        assert!(proxies.contains(client.ip()) || words.count() > 0);
-    }
+    // Whatever came before, the last address is ours, and it is no trusted proxy.
+    let client = |headers: &HeaderMap| forwarded_client(headers, &proxies);
+    assert_eq!(client(&parts.headers), Some(SocketAddr::from(([192, 0, 2, 1], 0))));
+    // One more trusted proxy at the end changes nothing.
+    parts.headers = stripped.clone();
+    parts.headers.append("x-forwarded-for", HeaderValue::from_static("10.9.9.9"));
+    let proxy = SocketAddr::from(([10, 9, 9, 9], 0));
+    assert_eq!(client(&parts.headers), Some(client(&stripped).unwrap_or(proxy)));
 });
 
 fn forwarding(trusted: bool) -> Forwarding {
@@ -90,9 +94,8 @@ fn check_forwarding(before: &HeaderMap, after: &HeaderMap, trusted: bool) {
             assert_eq!(all(before, name), all(after, name));
         }
     } else {
-        assert_eq!((all(after, "x-forwarded-port"), all(after, "x-forwarded-proto")), {
-            (vec![&HeaderValue::from_static("80")], vec![&HeaderValue::from_static("http")])
-        });
+        assert_eq!(all(after, "x-forwarded-port"), ["80"]);
+        assert_eq!(all(after, "x-forwarded-proto"), ["http"]);
         assert!(!after.contains_key("forwarded") && !after.contains_key("x-forwarded-host"));
     }
 }

@@ -72,6 +72,7 @@ fn requests() -> impl Strategy<Value = request::Parts> {
         "a:80",
         "http://a/x",
         "https://a?x",
+        "http://a#x",
         "http://u@a/",
         "ftp://a/",
     ]);

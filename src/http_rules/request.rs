@@ -62,8 +62,7 @@ pub fn screen(parts: &mut Parts) -> Result<Screened, Rejection> {
             // The absolute form wins over Host, and servers must see one truth (RFC 9112 section 3.2.2).
             let host = HeaderValue::from_str(authority).map_err(|_| Rejection::Host)?;
             parts.headers.insert(header::HOST, host);
-            let path = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-            parts.uri = Uri::from(path);
+            parts.uri = Uri::from(origin_form(&parts.uri)?);
         }
         (None, 1) => {}
         (None, 0) if version < Version::HTTP_11 => {}
@@ -149,6 +148,13 @@ fn screen_target<'uri>(method: &Method, uri: &'uri Uri) -> Result<Option<&'uri s
     }
 }
 
+/// The path and query of an absolute form. Written out anew, because `http://a?b` has none that begins with `/`, and that
+/// of `http://a#b` is empty: a request line without a target.
+fn origin_form(uri: &Uri) -> Result<PathAndQuery, Rejection> {
+    let path = uri.path_and_query().map_or_else(|| "/".to_owned(), PathAndQuery::to_string);
+    PathAndQuery::try_from(path).map_err(|_| Rejection::Target)
+}
+
 /// `host[:port]`: what RFC 3986 section 3.2 allows in both, without user information.
 fn is_host(value: &[u8]) -> bool {
     let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:[]".contains(byte);
@@ -210,6 +216,22 @@ mod tests {
         assert_eq!(parts.headers["host"], "a.example");
         assert_eq!(parts.uri, "/x?y");
         assert_eq!(verdict("GET", "http://u@a.example/", &[("host", "b")]), Err(Rejection::Host));
+    }
+
+    #[test]
+    fn a_server_always_gets_a_path() {
+        for (target, path) in [
+            ("http://a", "/"),
+            ("http://a?x=/", "/?x=/"),
+            ("http://a#x", "/"),
+            ("http://a/b#x", "/b"),
+            ("/b?c#x", "/b?c"),
+        ] {
+            let mut parts = request("GET", target, &[("host", "a")]);
+            assert!(screen(&mut parts).is_ok());
+            assert_eq!(parts.uri.to_string(), path, "{target}");
+            assert_eq!(parts.uri.path_and_query().map(PathAndQuery::as_str), Some(path), "{target}");
+        }
     }
 
     #[test]
