@@ -35,6 +35,8 @@ pub(super) struct RawListener {
     pub(super) name: Option<Text>,
     pub(super) bind: Option<Spanned<OneOrMore>>,
     pub(super) pool: Option<Text>,
+    pub(super) proxy_protocol: bool,
+    pub(super) trusted_proxies: Vec<Text>,
 }
 
 #[derive(Debug, Deserialize)]

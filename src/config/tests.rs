@@ -92,6 +92,18 @@ fn everything_that_is_wrong_is_told_at_once_with_its_line() {
 }
 
 #[test]
+fn a_listener_can_stand_behind_proxies() {
+    let text = "[[listener]]\nproxy-protocol = true\ntrusted-proxies = [\"10.0.0.0/8\", \"::1\"]\n";
+    let listener = build(text, &Overrides::default()).unwrap().listeners.remove(0);
+    assert!(listener.proxy_protocol && listener.trusted_proxies.contains([10, 1, 2, 3].into()));
+    let listener = build("[[listener]]\n", &Overrides::default()).unwrap().listeners.remove(0);
+    assert!(!listener.proxy_protocol && listener.trusted_proxies.is_empty(), "off unless it is asked for");
+    let told = problems("[[listener]]\nproxy-protocol = 1\ntrusted-proxies = [\n\"10.0.0.0/8\",\n\"10.0.0.0/40\"]\n");
+    assert!(told.contains("lb.toml:2: invalid type: integer `1`, expected a boolean"), "{told}");
+    assert!(told.contains("lb.toml:5: trusted-proxies: \"10.0.0.0/40\" is no network"), "{told}");
+}
+
+#[test]
 fn names_must_be_given_once() {
     let told = problems(
         "[[pool]]\nname = \"a\"\n[[pool]]\nname = \"a\"\n[[listener]]\npool = \"a\"\n[[listener]]\npool = \"a\"\n",

@@ -3,7 +3,7 @@
 use std::{num::NonZeroUsize, time::Duration};
 
 use super::{Advertise, HostPort, ListenAddress};
-use crate::model::{Algorithm, CheckPolicy, CookiePolicy, PoolName, ServerName, Weight};
+use crate::model::{Algorithm, CheckPolicy, CookiePolicy, Networks, PoolName, ServerName, Weight};
 
 /// Name of the frontend that `--listen` makes.
 pub const DEFAULT_FRONTEND: &str = "localnodes";
@@ -62,6 +62,10 @@ pub struct Listener {
     pub bind: Vec<ListenAddress>,
     /// The pool it feeds.
     pub pool: PoolName,
+    /// Whether each connection begins with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
+    /// Proxies whose word about their clients is believed. Where it is not empty, nobody else may send such a header.
+    pub trusted_proxies: Networks,
 }
 
 /// One pool of servers.

@@ -72,8 +72,7 @@ pub fn screen(parts: &mut Parts, longest_target: usize) -> Result<Screened, Reje
             // The absolute form wins over Host, and servers must see one truth (RFC 9112 section 3.2.2).
             let host = HeaderValue::from_str(authority).map_err(|_| Rejection::Host)?;
             parts.headers.insert(header::HOST, host);
-            let path = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-            parts.uri = Uri::from(path);
+            parts.uri = Uri::from(origin_form(&parts.uri)?);
         }
         (None, _) => {}
     }
@@ -125,6 +124,7 @@ impl Noted {
                     noted.trailers |= has_token(value, b"trailers");
                 }
                 header::PROXY_AUTHORIZATION => noted.other_hop_by_hop = true,
+                header::FORWARDED => noted.forwarding = true,
                 header::CONTENT_LENGTH => noted.body |= value.as_bytes() != b"0",
                 header::TRANSFER_ENCODING => {
                     encodings += 1;
@@ -169,6 +169,13 @@ fn screen_target<'uri>(method: &Method, uri: &'uri Uri, longest: usize) -> Resul
         (Some("http" | "https"), Some(_)) => Err(Rejection::Host),
         (None | Some(_), _) => Err(Rejection::Target),
     }
+}
+
+/// The path and query of an absolute form. Written out anew, because `http://a?b` has none that begins with `/`, and that
+/// of `http://a#b` is empty: a request line without a target.
+fn origin_form(uri: &Uri) -> Result<PathAndQuery, Rejection> {
+    let path = uri.path_and_query().map_or_else(|| "/".to_owned(), PathAndQuery::to_string);
+    PathAndQuery::try_from(path).map_err(|_| Rejection::Target)
 }
 
 /// `host[:port]` of RFC 3986 section 3.2, without user information, and with a comma taken for what it is: two hosts.
@@ -276,6 +283,22 @@ mod tests {
             ["", ":80", "a:b", "a:1:2", "a:65536", "a:000080", "[::1", "[]", "[a]", "[::1]80", "::1", "a b", "a/"]
         {
             assert!(!is_host(host.as_bytes()), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_server_always_gets_a_path() {
+        for (target, path) in [
+            ("http://a", "/"),
+            ("http://a?x=/", "/?x=/"),
+            ("http://a#x", "/"),
+            ("http://a/b#x", "/b"),
+            ("/b?c#x", "/b?c"),
+        ] {
+            let mut parts = request("GET", target, &[("host", "a")]);
+            assert!(screen(&mut parts, LONGEST).is_ok());
+            assert_eq!(parts.uri.to_string(), path, "{target}");
+            assert_eq!(parts.uri.path_and_query().map(PathAndQuery::as_str), Some(path), "{target}");
         }
     }
 

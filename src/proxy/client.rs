@@ -19,6 +19,7 @@ use crate::{
     h1::write_interim,
     http_rules::{Forwarding, strip_hop_by_hop},
     net::{Millis, Pulse, now_coarse},
+    proxy_protocol::Endpoints,
     registry::{FrontendCounters, FrontendLive, Occupied, add},
 };
 
@@ -45,7 +46,7 @@ pub(super) struct Client {
 }
 
 /// How long a new connection may take to send its first byte once the worker drains.
-const LAST_CALL: Duration = Duration::from_millis(250);
+pub(super) const LAST_CALL: Duration = Duration::from_millis(250);
 
 /// What the connection waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,15 +90,15 @@ impl Client {
     pub(super) fn new(
         worker: &Rc<Worker>,
         frontend: &Rc<Frontend>,
-        address: SocketAddr,
-        local: SocketAddr,
+        Endpoints { source: address, destination: local }: Endpoints,
         pulse: Arc<Pulse>,
+        occupied: Occupied<FrontendLive>,
     ) -> Rc<Self> {
         let text = |text: String| HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"));
         let settings = worker.settings();
         let reading = Reading { pace: settings.pace(), written: 0 };
         let stage = Stage::Idle { since: now_coarse(), received: 0, first: true };
-        let client = Self {
+        Rc::new(Self {
             worker: Rc::clone(worker),
             frontend: Rc::clone(frontend),
             settings,
@@ -107,6 +108,7 @@ impl Client {
                 client: text(address.ip().to_canonical().to_string()),
                 port: text(local.port().to_string()),
                 proto: HeaderValue::from_static("http"),
+                trusted: frontend.trusted_proxies.contains(address.ip()),
             },
             pulse,
             stage: Cell::new(stage),
@@ -116,10 +118,8 @@ impl Client {
             reading: RefCell::new(reading),
             too_slow: Cell::new(false),
             unframed: Cell::new(false),
-            _occupied: Occupied::enter(&frontend.live),
-        };
-        add(&client.counters().connections, 1);
-        Rc::new(client)
+            _occupied: occupied,
+        })
     }
 
     pub(super) fn counters(&self) -> &FrontendCounters {

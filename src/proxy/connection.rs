@@ -19,6 +19,7 @@ use tokio::{io::AsyncWriteExt, net::TcpStream};
 use super::{
     body::ResponseBody,
     client::{Client, Overdue, Stage},
+    preface::{Refusal, real_ends, receive_preface},
     stack::stack,
     worker::{Enrolled, Frontend},
 };
@@ -26,7 +27,7 @@ use crate::{
     http_rules::Fault,
     model::{Cause, Phase, Termination},
     net::{Metered, Pulse, Watchdog, now_coarse},
-    registry::{Class, add},
+    registry::{Class, Occupied, add},
     telemetry::{Record, Timers},
 };
 
@@ -46,10 +47,24 @@ enum End {
 }
 
 /// Serves one connection until it ends.
-pub(super) async fn serve(frontend: Rc<Frontend>, stream: TcpStream, address: SocketAddr, enrolled: Enrolled) {
-    let local = stream.local_addr().unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
+pub(super) async fn serve(frontend: Rc<Frontend>, mut stream: TcpStream, address: SocketAddr, mut enrolled: Enrolled) {
+    let occupied = Occupied::enter(&frontend.live);
+    add(&frontend.live.counters(enrolled.worker().slot).connections, 1);
+    let mut ends = real_ends(&stream, address);
+    let mut refusal = None;
+    if frontend.proxy_protocol {
+        match receive_preface(&frontend, &mut stream, ends, &mut enrolled).await {
+            Ok(told) => ends = told,
+            Err(why) => refusal = Some(why),
+        }
+    }
     let pulse = Arc::new(Pulse::new());
-    let client = Client::new(enrolled.worker(), &frontend, address, local, Arc::clone(&pulse));
+    let client = Client::new(enrolled.worker(), &frontend, ends, Arc::clone(&pulse), occupied);
+    match refusal {
+        None => {}
+        Some(Refusal::Silent) => return,
+        Some(Refusal::Blamed(cause)) => return note_bad_request(&client, None, 0, cause),
+    }
     let io = TokioIo::new(Metered::new(stream, pulse));
     let head = client.settings.limits.head;
     let mut connection = http1::Builder::new()
@@ -76,7 +91,7 @@ pub(super) async fn serve(frontend: Rc<Frontend>, stream: TcpStream, address: So
         }
         End::Overdue(Overdue::Head) => {
             let answer = request_timeout();
-            note_bad_request(&client, 408, answer.len() as u64, Cause::ClientTimeout);
+            note_bad_request(&client, Some(408), answer.len() as u64, Cause::ClientTimeout);
             if let Some(parts) = connection.into_parts() {
                 // A client that does not read its error has lost nothing by it.
                 let _unread = tokio::time::timeout(LAST_WORDS, last_words(parts.io.into_inner(), &answer)).await;
@@ -150,18 +165,21 @@ fn request_timeout() -> Vec<u8> {
 /// hyper has answered a request that it could not read; counts and logs it.
 fn refused(client: &Client, error: &hyper::Error) {
     match client.stage() {
-        _ if error.is_parse_too_large() => note_bad_request(client, 431, 0, Cause::Proxy),
-        _ if error.is_parse() => note_bad_request(client, 400, 0, Cause::Proxy),
+        _ if error.is_parse_too_large() => note_bad_request(client, Some(431), 0, Cause::Proxy),
+        _ if error.is_parse() => note_bad_request(client, Some(400), 0, Cause::Proxy),
         // The client left in the middle of a head.
-        Stage::Head { .. } => note_bad_request(client, 400, 0, Cause::Client),
+        Stage::Head { .. } => note_bad_request(client, Some(400), 0, Cause::Client),
         Stage::Idle { .. } | Stage::Busy | Stage::Closing => {}
     }
 }
 
-fn note_bad_request(client: &Client, status: u16, bytes: u64, cause: Cause) {
+/// Counts and logs what is no request; `status` is `None` when nothing is answered.
+fn note_bad_request(client: &Client, status: Option<u16>, bytes: u64, cause: Cause) {
     let counters = client.counters();
     add(&counters.request_errors, 1);
-    add(&counters.responses[Class::of(status).index()], 1);
+    if let Some(status) = status {
+        add(&counters.responses[Class::of(status).index()], 1);
+    }
     let waited = match client.stage() {
         Stage::Head { since } => since.until(now_coarse()),
         Stage::Idle { .. } | Stage::Busy | Stage::Closing => Duration::ZERO,
@@ -173,7 +191,7 @@ fn note_bad_request(client: &Client, status: u16, bytes: u64, cause: Cause) {
         backend: client.frontend.live.name.as_str(),
         server: None,
         timers: Timers { total: waited, ..Timers::default() },
-        status: Some(status),
+        status,
         bytes,
         termination: Termination { cause, phase: Phase::Request, ..Termination::default() },
         connections: (client.worker.registry.connections(), client.frontend.live.connections.now()),

@@ -1,6 +1,7 @@
 //! One request and its response: what is counted and logged of it.
 
 use std::{
+    net::SocketAddr,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -10,7 +11,7 @@ use http::{Method, Response, StatusCode, Uri, Version, header};
 
 use super::{body::ResponseBody, client::Client};
 use crate::{
-    http_rules::Fault,
+    http_rules::{Fault, forwarded_client},
     model::{Cause, Phase, Termination},
     registry::{Class, Occupied, Pool, PoolLive, Server, ServerLive, Times, add},
     telemetry::{Record, Timers},
@@ -27,6 +28,8 @@ pub(super) struct Exchange {
     begun: Instant,
     head_took: Duration,
     request: Option<(Method, Uri, Version)>,
+    /// Who a trusted proxy says the client is, for the log.
+    forwarded: Option<SocketAddr>,
     target: Option<Target>,
     connect: Option<Duration>,
     sent: Option<Instant>,
@@ -63,18 +66,22 @@ struct Target {
 
 impl Exchange {
     /// Begins with a request whose head is complete.
-    pub(super) fn begin(client: &Rc<Client>, parts: (&Method, &Uri, Version)) -> Box<Self> {
+    pub(super) fn begin(client: &Rc<Client>, parts: &http::request::Parts) -> Box<Self> {
         let head_took = client.begin_request();
         add(&client.counters().requests, 1);
-        let (method, uri, version) = parts;
-        let request = client.worker.logs().then(|| (method.clone(), uri.clone(), version));
+        let logs = client.worker.logs();
+        let request = logs.then(|| (parts.method.clone(), parts.uri.clone(), parts.version));
+        let forwarded = (logs && client.forwarding.trusted)
+            .then(|| forwarded_client(&parts.headers, &client.frontend.trusted_proxies))
+            .flatten();
         Box::new(Self {
             client: Rc::clone(client),
             termination: Termination { phase: Phase::Request, ..Termination::default() },
-            old: version < Version::HTTP_11,
+            old: parts.version < Version::HTTP_11,
             begun: Instant::now(),
             head_took,
             request,
+            forwarded,
             target: None,
             connect: None,
             sent: None,
@@ -287,7 +294,7 @@ impl Exchange {
         let path = uri.path_and_query().map_or("*", |path| path.as_str());
         client.worker.log(&Record {
             begun: SystemTime::now() - total,
-            client: client.address,
+            client: self.forwarded.unwrap_or(client.address),
             frontend: client.frontend.live.name.as_str(),
             backend: client.frontend.pool.as_str(),
             server: server.map(|server| server.name.as_str()),

@@ -5,8 +5,8 @@
 //! writes its log line when it is dropped: at the end of the response's body, wherever that comes.
 //!
 //! ```text
-//! accept -> connection -> Observe -> Screen -> forward -> upstream
-//!                         (counts)   (rules)   (chooses, retries, answers)
+//! accept -> preface -> connection -> Observe -> Screen -> forward -> upstream
+//!           (PROXY)                  (counts)   (rules)   (chooses, retries, answers)
 //! ```
 
 mod accept;
@@ -17,6 +17,7 @@ mod connection;
 mod exchange;
 mod forward;
 mod pace;
+mod preface;
 mod stack;
 mod tunnel;
 mod upload;

@@ -69,7 +69,7 @@ impl<S: Service<Observed, Error = Infallible>> Service<Request<Incoming>> for Ob
 
     fn call(&mut self, request: Request<Incoming>) -> S::Future {
         let (parts, body) = request.into_parts();
-        let exchange = Exchange::begin(&self.client, (&parts.method, &parts.uri, parts.version));
+        let exchange = Exchange::begin(&self.client, &parts);
         self.inner.call(Observed { parts, body, exchange })
     }
 }

@@ -19,6 +19,7 @@ mod demo;
 mod faults;
 mod hazards;
 mod leaving;
+mod proxies;
 mod regressions;
 mod reload;
 mod sticky;
