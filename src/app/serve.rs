@@ -23,7 +23,8 @@ use super::{
 };
 use crate::{
     admin, cluster,
-    config::{Config, Gossip, Listener, LogFormat, STATS_PROXY, Stats},
+    config::{Config, Gossip, Listener, LogFormat, STATS_PROXY, Stats, UpgradeProtocol},
+    http_rules::Upgrades,
     model::{NameError, PoolName, ServerName},
     probe,
     proxy::Settings,
@@ -150,7 +151,7 @@ impl Balancer {
             }
         };
         if let Some(listener) = self.config.listeners.iter().find(|listener| !config.has_pool(&listener.pool)) {
-            let Listener { name, bind: _, pool } = listener;
+            let Listener { name, pool, .. } = listener;
             tracing::error!("the listener '{name}' feeds the pool '{pool}', which the new configuration does not have");
             tracing::error!("the configuration was not reloaded: nothing has changed (restart to change listeners)");
             return;
@@ -280,11 +281,13 @@ fn what_is_open(registry: &Registry) -> String {
 /// The entrances of each worker.
 fn entrances(config: &Config, listeners: Vec<Vec<Vec<TcpListener>>>, registry: &Registry) -> Vec<Vec<Entrance>> {
     let mut workers: Vec<Vec<Entrance>> = (0..config.workers.get()).map(|_| Vec::new()).collect();
-    for (Listener { name, bind: _, pool }, addresses) in config.listeners.iter().zip(listeners) {
+    for (Listener { name, bind: _, pool, upgrades }, addresses) in config.listeners.iter().zip(listeners) {
         let Some(frontend) = registry.frontends().iter().find(|frontend| frontend.name == *name) else { continue };
+        let upgrades = Upgrades::new(upgrades.iter().map(UpgradeProtocol::as_str));
         for copies in addresses {
             for (entrances, listener) in workers.iter_mut().zip(copies) {
-                entrances.push(Entrance { listener, frontend: Arc::clone(frontend), pool: pool.clone() });
+                let (frontend, pool, upgrades) = (Arc::clone(frontend), pool.clone(), upgrades.clone());
+                entrances.push(Entrance { listener, frontend, pool, upgrades });
             }
         }
     }

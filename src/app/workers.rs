@@ -11,6 +11,7 @@ use tokio::{
 
 use crate::{
     config::LogFormat,
+    http_rules::Upgrades,
     model::PoolName,
     proxy::{Frontend, Settings, Worker, accept_loop, accept_pending},
     registry::{FrontendLive, Registry, Slot},
@@ -33,6 +34,7 @@ pub(super) struct Entrance {
     pub(super) listener: net::TcpListener,
     pub(super) frontend: Arc<FrontendLive>,
     pub(super) pool: PoolName,
+    pub(super) upgrades: Upgrades,
 }
 
 /// What a worker is built from.
@@ -76,8 +78,8 @@ async fn serve(parts: WorkerParts) -> io::Result<()> {
     let WorkerParts { slot, entrances, registry, settings, log_format, log, mut signal } = parts;
     let worker = Worker::new(slot, &registry, settings, log_format, log);
     let mut open = Vec::with_capacity(entrances.len());
-    for Entrance { listener, frontend, pool } in entrances {
-        open.push((TcpListener::from_std(listener)?, Rc::new(Frontend { live: frontend, pool })));
+    for Entrance { listener, frontend, pool, upgrades } in entrances {
+        open.push((TcpListener::from_std(listener)?, Rc::new(Frontend { live: frontend, pool, upgrades })));
     }
     tokio::select! {
         _ = join_all(open.iter().map(|(listener, frontend)| accept_loop(listener, &worker, frontend))) => {}
@@ -93,7 +95,7 @@ async fn serve(parts: WorkerParts) -> io::Result<()> {
     tokio::select! {
         () = worker.drained() => {}
         () = worker.housekeeping() => {}
-        () = told(&mut signal, Signal::Quit) => {}
+        () = told(&mut signal, Signal::Quit) => worker.quit(),
     }
     Ok(())
 }

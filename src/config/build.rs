@@ -6,7 +6,7 @@ use toml::Spanned;
 
 use super::{
     Advertise, CheckChoice, Config, DEFAULT_FRONTEND, DEFAULT_POOL, Gossip, GossipChoice, HostPort, Limits,
-    ListenAddress, Listener, Overrides, Pool, PoolPolicy, Problems, StaticServer, Stats, Timeouts,
+    ListenAddress, Listener, Overrides, Pool, PoolPolicy, Problems, StaticServer, Stats, Timeouts, UpgradeProtocol,
     checker::Checker,
     raw::{
         OneOrMore, RawCheck, RawConfig, RawCookie, RawGossip, RawLimits, RawListener, RawLog, RawPool, RawServer,
@@ -71,7 +71,8 @@ impl Checker<'_> {
             listener.into_iter().map(|listener| self.listener(listener, &pools)).collect();
         if listeners.is_empty() {
             let bind = vec![ListenAddress::any(TRAFFIC_PORT)];
-            listeners.push(Listener { name: default_frontend(), bind, pool: first_pool });
+            let upgrades = vec![UpgradeProtocol::websocket()];
+            listeners.push(Listener { name: default_frontend(), bind, pool: first_pool, upgrades });
         }
         let workers =
             self.number(workers, "workers", 1..=MAX_WORKERS).and_then(NonZeroUsize::new).unwrap_or(processors);
@@ -88,7 +89,7 @@ impl Checker<'_> {
     }
 
     fn listener(&mut self, raw: RawListener, pools: &[Pool]) -> Listener {
-        let RawListener { name, bind, pool } = raw;
+        let RawListener { name, bind, pool, upgrades } = raw;
         let place = pool.as_ref().map(|pool| pool.span().start);
         let pool: PoolName = self.parse(pool, "pool").unwrap_or_else(|| pools[0].name.clone());
         if !pools.iter().any(|known| known.name == pool) {
@@ -110,7 +111,15 @@ impl Checker<'_> {
                 .filter_map(|text| self.parse(Some(Spanned::new(span.clone(), text)), "bind"))
                 .collect();
         }
-        Listener { name: self.parse(name, "name").unwrap_or_else(default_frontend), bind: binds, pool }
+        let upgrades = upgrades.map(|names| {
+            names.into_iter().filter_map(|name| self.parse::<UpgradeProtocol>(Some(name), "upgrades")).collect()
+        });
+        Listener {
+            name: self.parse(name, "name").unwrap_or_else(default_frontend),
+            bind: binds,
+            pool,
+            upgrades: upgrades.unwrap_or_else(|| vec![UpgradeProtocol::websocket()]),
+        }
     }
 
     fn pool(&mut self, raw: RawPool) -> Pool {
@@ -191,7 +200,7 @@ impl Checker<'_> {
     }
 
     fn timeouts(&mut self, raw: RawTimeouts) -> Timeouts {
-        let RawTimeouts { connect, client, server, request_head, keep_alive, tunnel, grace } = raw;
+        let RawTimeouts { connect, client, server, request_head, keep_alive, tunnel, tunnel_stop, grace } = raw;
         let default = Timeouts::default();
         Timeouts {
             connect: self.duration(connect, "connect").unwrap_or(default.connect),
@@ -200,6 +209,7 @@ impl Checker<'_> {
             request_head: self.duration(request_head, "request-head").unwrap_or(default.request_head),
             keep_alive: self.duration(keep_alive, "keep-alive").unwrap_or(default.keep_alive),
             tunnel: self.duration(tunnel, "tunnel").unwrap_or(default.tunnel),
+            tunnel_stop: self.duration_or_zero(tunnel_stop, "tunnel-stop").unwrap_or(default.tunnel_stop),
             grace: self.duration_or_zero(grace, "grace").unwrap_or(default.grace),
         }
     }

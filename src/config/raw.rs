@@ -35,6 +35,7 @@ pub(super) struct RawListener {
     pub(super) name: Option<Text>,
     pub(super) bind: Option<Spanned<OneOrMore>>,
     pub(super) pool: Option<Text>,
+    pub(super) upgrades: Option<Vec<Text>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -103,6 +104,7 @@ pub(super) struct RawTimeouts {
     pub(super) request_head: Option<Text>,
     pub(super) keep_alive: Option<Text>,
     pub(super) tunnel: Option<Text>,
+    pub(super) tunnel_stop: Option<Text>,
     pub(super) grace: Option<Text>,
 }
 

@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroUsize, time::Duration};
 
-use super::{Advertise, HostPort, ListenAddress};
+use super::{Advertise, HostPort, ListenAddress, UpgradeProtocol};
 use crate::model::{Algorithm, CheckPolicy, CookiePolicy, PoolName, ServerName, Weight};
 
 /// Name of the frontend that `--listen` makes.
@@ -62,6 +62,8 @@ pub struct Listener {
     pub bind: Vec<ListenAddress>,
     /// The pool it feeds.
     pub pool: PoolName,
+    /// Protocols to which a client may switch its connection.
+    pub upgrades: Vec<UpgradeProtocol>,
 }
 
 /// One pool of servers.
@@ -142,6 +144,8 @@ pub struct Timeouts {
     pub keep_alive: Duration,
     /// Silence in both directions of an upgraded connection.
     pub tunnel: Duration,
+    /// The same once the balancer stops.
+    pub tunnel_stop: Duration,
     /// What is in flight when the balancer stops.
     pub grace: Duration,
 }
@@ -155,6 +159,7 @@ impl Default for Timeouts {
             request_head: Duration::from_secs(10),
             keep_alive: Duration::from_secs(60),
             tunnel: Duration::from_secs(3600),
+            tunnel_stop: Duration::from_secs(1),
             grace: Duration::from_secs(8),
         }
     }

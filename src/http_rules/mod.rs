@@ -10,9 +10,11 @@ mod forwarding;
 mod hop_by_hop;
 mod request;
 mod response;
+mod upgrade;
 
 pub use fault::Fault;
 pub use forwarding::{Forwarding, add_forwarding_headers};
 pub use hop_by_hop::strip_hop_by_hop;
 pub use request::{Rejection, Screened, screen};
 pub use response::{InvalidResponse, prepare_response};
+pub use upgrade::{Upgrade, Upgrades};

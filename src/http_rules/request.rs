@@ -5,6 +5,8 @@
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header, request::Parts, uri::PathAndQuery};
 
+use super::{Upgrade, Upgrades};
+
 /// Why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rejection {
@@ -36,8 +38,8 @@ impl Rejection {
 /// What was noted of a request that may pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Screened {
-    /// It asks for a WebSocket.
-    pub websocket: bool,
+    /// It asks for another protocol, which is allowed.
+    pub upgrade: Option<Upgrade>,
     /// It has Cookie lines.
     pub has_cookie: bool,
     /// It has headers that are for us alone.
@@ -46,11 +48,11 @@ pub struct Screened {
     pub has_forwarding: bool,
 }
 
-/// Checks a request head and brings its target into origin form.
+/// Checks a request head and brings its target into origin form; `upgrades` are the protocols that it may ask for.
 ///
 /// # Errors
 /// When the request must not reach a server.
-pub fn screen(parts: &mut Parts) -> Result<Screened, Rejection> {
+pub fn screen(parts: &mut Parts, upgrades: &Upgrades) -> Result<Screened, Rejection> {
     if parts.method == Method::CONNECT {
         return Err(Rejection::Method);
     }
@@ -69,12 +71,12 @@ pub fn screen(parts: &mut Parts) -> Result<Screened, Rejection> {
         (None, 0) if version < Version::HTTP_11 => {}
         (None, _) => return Err(Rejection::Host),
     }
-    let websocket = noted.upgrade && noted.connection && is_websocket(parts);
-    if websocket && noted.body {
+    let upgrade = if noted.upgrade && noted.connection { upgrades.asked(parts) } else { None };
+    if upgrade.is_some() && noted.body {
         return Err(Rejection::UpgradeWithBody);
     }
     Ok(Screened {
-        websocket,
+        upgrade,
         has_cookie: noted.cookie,
         has_hop_by_hop: noted.connection || noted.upgrade || noted.other_hop_by_hop,
         has_forwarding: noted.forwarding,
@@ -154,20 +156,6 @@ fn is_host(value: &[u8]) -> bool {
     !value.is_empty() && value.iter().all(allowed)
 }
 
-fn is_websocket(parts: &Parts) -> bool {
-    let websocket = parts.headers.get(header::UPGRADE).is_some_and(|value| is_token(value, b"websocket"));
-    let connection = parts.headers.get_all(header::CONNECTION).iter().any(|value| has_token(value, b"upgrade"));
-    websocket && connection && parts.method == Method::GET && parts.version == Version::HTTP_11
-}
-
-fn is_token(value: &HeaderValue, token: &[u8]) -> bool {
-    value.as_bytes().trim_ascii().eq_ignore_ascii_case(token)
-}
-
-fn has_token(value: &HeaderValue, token: &[u8]) -> bool {
-    value.as_bytes().split(|&byte| byte == b',').any(|part| part.trim_ascii().eq_ignore_ascii_case(token))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -182,7 +170,7 @@ mod tests {
     }
 
     fn verdict(method: &str, target: &str, headers: &[(&str, &str)]) -> Result<Screened, Rejection> {
-        screen(&mut request(method, target, headers))
+        screen(&mut request(method, target, headers), &Upgrades::new(["websocket"]))
     }
 
     #[test]
@@ -199,13 +187,13 @@ mod tests {
         }
         let mut old = request("GET", "/", &[]);
         old.version = Version::HTTP_10;
-        assert!(screen(&mut old).is_ok());
+        assert!(screen(&mut old, &Upgrades::default()).is_ok());
     }
 
     #[test]
     fn an_absolute_target_wins_over_host() {
         let mut parts = request("GET", "http://a.example/x?y", &[("host", "b.example")]);
-        assert!(screen(&mut parts).is_ok());
+        assert!(screen(&mut parts, &Upgrades::default()).is_ok());
         assert_eq!(parts.headers["host"], "a.example");
         assert_eq!(parts.uri, "/x?y");
         assert_eq!(verdict("GET", "http://u@a.example/", &[("host", "b")]), Err(Rejection::Host));
@@ -235,10 +223,10 @@ mod tests {
     }
 
     #[test]
-    fn only_a_websocket_is_an_upgrade() {
+    fn only_what_is_allowed_is_an_upgrade() {
         let upgrade = |to| verdict("GET", "/", &[("host", "a"), ("connection", "Upgrade"), ("upgrade", to)]);
-        assert!(upgrade("websocket").unwrap().websocket);
-        assert!(!upgrade("h2c").unwrap().websocket);
+        assert!(upgrade("websocket").unwrap().upgrade.is_some());
+        assert_eq!(upgrade("h2c").unwrap().upgrade, None);
         let body = [("host", "a"), ("connection", "Upgrade"), ("upgrade", "websocket"), ("content-length", "3")];
         assert_eq!(verdict("GET", "/", &body), Err(Rejection::UpgradeWithBody));
     }

@@ -2,7 +2,10 @@
 
 use http::{HeaderMap, HeaderValue, StatusCode, header, response::Parts};
 
-use super::hop_by_hop::{strip_hop_by_hop, strip_plain_connection};
+use super::{
+    hop_by_hop::{strip_hop_by_hop, strip_plain_connection},
+    upgrade,
+};
 
 /// The response can be read in two ways, or answers another question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -15,26 +18,23 @@ pub enum InvalidResponse {
     Unasked,
 }
 
-/// Checks a response head and removes what is for us alone; `upgrade` tells whether the request asked for one.
+/// Checks a response head and removes what is for us alone; `asked` is the protocol that the request asked for.
 ///
 /// # Errors
 /// When the response must not reach the client.
-pub fn prepare_response(parts: &mut Parts, upgrade: bool) -> Result<(), InvalidResponse> {
+pub fn prepare_response(parts: &mut Parts, asked: Option<&HeaderValue>) -> Result<(), InvalidResponse> {
     let switching = parts.status == StatusCode::SWITCHING_PROTOCOLS;
-    if switching && !upgrade {
-        return Err(InvalidResponse::Unasked);
-    }
     let Noted { length, encoding, connection, other } = Noted::of(&parts.headers);
     if length && encoding {
         return Err(InvalidResponse::TwoLengths);
     }
     if switching {
-        if !parts.headers.get(header::UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket")) {
-            return Err(InvalidResponse::Unasked);
-        }
+        let to = parts.headers.get(header::UPGRADE);
+        let protocol = asked.filter(|asked| to.is_some_and(|to| upgrade::names(to, asked)));
+        let protocol = protocol.ok_or(InvalidResponse::Unasked)?.clone();
         strip_hop_by_hop(&mut parts.headers);
         parts.headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-        parts.headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        parts.headers.insert(header::UPGRADE, protocol);
     } else if other || (connection && !strip_plain_connection(&mut parts.headers)) {
         strip_hop_by_hop(&mut parts.headers);
     }
@@ -80,7 +80,8 @@ mod tests {
             builder = builder.header(*name, *value);
         }
         let mut parts = builder.body(()).unwrap().into_parts().0;
-        prepare_response(&mut parts, upgrade).map(|()| parts.headers)
+        let asked = HeaderValue::from_static("websocket");
+        prepare_response(&mut parts, upgrade.then_some(&asked)).map(|()| parts.headers)
     }
 
     #[test]

@@ -13,7 +13,7 @@ use http::HeaderValue;
 
 use super::worker::{Frontend, Settings, Worker};
 use crate::{
-    http_rules::Forwarding,
+    http_rules::{Forwarding, Screened},
     net::{Millis, Pulse, now_coarse},
     registry::{FrontendCounters, FrontendLive, Occupied, add},
     upstream::ServerDebt,
@@ -110,6 +110,11 @@ impl Client {
 
     pub(super) fn counters(&self) -> &FrontendCounters {
         self.frontend.live.counters(self.worker.slot)
+    }
+
+    /// The protocol that a request may switch to and asks for.
+    pub(super) fn asked(&self, screened: Screened) -> Option<&HeaderValue> {
+        self.frontend.upgrades.name(screened.upgrade?)
     }
 
     /// A request's head is complete. How long it took.

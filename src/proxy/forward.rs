@@ -34,7 +34,7 @@ pub(super) async fn forward(passed: Passed) -> Result<Response<ResponseBody>, In
     let Passed { parts, body, screened, mut exchange } = passed;
     let upload = begin_upload(&exchange, &body);
     let mut request = Request::from_parts(parts, ());
-    let upgrade = screened.websocket.then(|| hyper::upgrade::on(&mut request));
+    let upgrade = screened.upgrade.map(|_| hyper::upgrade::on(&mut request));
     let (mut parts, ()) = request.into_parts();
     let sticky = prepare_request(&mut parts, screened, &mut exchange);
     let body = match &upload {
@@ -49,7 +49,7 @@ pub(super) async fn forward(passed: Passed) -> Result<Response<ResponseBody>, In
     let answered = sent.and_then(|answer| {
         let Answer { response, link, server } = answer;
         let (mut parts, incoming) = response.into_parts();
-        prepare_response(&mut parts, upgrade.is_some()).map_err(|invalid| {
+        prepare_response(&mut parts, exchange.client.asked(screened)).map_err(|invalid| {
             tracing::debug!("{} gave no valid response: {invalid}", server.name);
             Fault::InvalidResponse
         })?;
@@ -99,9 +99,9 @@ fn prepare_request(parts: &mut request::Parts, screened: Screened, exchange: &mu
     if screened.has_hop_by_hop {
         strip_hop_by_hop(&mut parts.headers);
     }
-    if screened.websocket {
+    if let Some(protocol) = client.asked(screened) {
         parts.headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-        parts.headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        parts.headers.insert(header::UPGRADE, protocol.clone());
     }
     add_forwarding_headers(&mut parts.headers, &client.forwarding, screened.has_forwarding);
     if parts.version < Version::HTTP_11 && !parts.headers.contains_key(header::HOST) {

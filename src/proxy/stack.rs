@@ -106,7 +106,7 @@ where
         if most.is_some_and(|most| declared.is_some_and(|declared| declared > most)) {
             return Either::Right(ready(Ok(exchange.refuse(Fault::BodyTooLarge))));
         }
-        match screen(&mut parts) {
+        match screen(&mut parts, &exchange.client.frontend.upgrades) {
             Ok(screened) => Either::Left(self.inner.call(Passed { parts, body, screened, exchange })),
             Err(rejection) => Either::Right(ready(Ok(exchange.refuse(Fault::Rejected(rejection))))),
         }

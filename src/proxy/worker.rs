@@ -14,6 +14,7 @@ use tokio::sync::{Notify, watch};
 use super::body::RequestBody;
 use crate::{
     config::{Limits, LogFormat, Timeouts},
+    http_rules::Upgrades,
     model::PoolName,
     net::{Millis, now_coarse},
     registry::{FrontendLive, Pool, Reader, Registry, Slot, Snapshot},
@@ -43,6 +44,8 @@ pub struct Frontend {
     pub live: Arc<FrontendLive>,
     /// The pool.
     pub pool: PoolName,
+    /// Protocols to which clients may switch.
+    pub upgrades: Upgrades,
 }
 
 /// What all connections of one worker share.
@@ -58,6 +61,7 @@ pub struct Worker {
     log_waits: Notify,
     roster: RefCell<Roster>,
     draining: Cell<Option<Millis>>,
+    quit: Cell<bool>,
     empty: Notify,
 }
 
@@ -94,6 +98,7 @@ impl Worker {
             log_waits: Notify::new(),
             roster: RefCell::default(),
             draining: Cell::new(None),
+            quit: Cell::new(false),
             empty: Notify::new(),
         })
     }
@@ -128,6 +133,15 @@ impl Worker {
         let wakers: Vec<Waker> = self.roster.borrow().wakers.values().flatten().cloned().collect();
         wakers.into_iter().for_each(Waker::wake);
         self.empty.notify_waiters();
+    }
+
+    /// Notes that whatever is in flight now will be cut off, which is nobody else's fault.
+    pub fn quit(&self) {
+        self.quit.set(true);
+    }
+
+    pub(super) fn has_quit(&self) -> bool {
+        self.quit.get()
     }
 
     /// Connections that are open.

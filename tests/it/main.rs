@@ -23,3 +23,4 @@ mod requests;
 mod sticky;
 mod support;
 mod traffic;
+mod tunnels;
