@@ -12,10 +12,12 @@
 
 mod admin;
 mod architecture;
+mod chaos;
 mod cli;
 mod cluster;
 mod demo;
 mod faults;
+mod keep_alive;
 mod leaving;
 mod regressions;
 mod reload;
