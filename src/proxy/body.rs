@@ -143,6 +143,8 @@ pub(super) struct Download {
     pub(super) upload: Option<Rc<Upload>>,
     /// Whether the end has been seen.
     pub(super) ended: bool,
+    /// That it breaks off, told only when hyper has sent what came before: it drops what it has not sent.
+    pub(super) breaks: Option<hyper::Error>,
 }
 
 impl ResponseBody {
@@ -197,6 +199,9 @@ impl Download {
         cx: &mut Context<'_>,
         exchange: &mut Exchange,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(error) = self.breaks.take() {
+            return Poll::Ready(Some(Err(error.into())));
+        }
         let polled = Pin::new(&mut self.incoming).poll_frame(cx);
         self.link.expect(polled.is_pending());
         match ready!(polled) {
@@ -212,7 +217,9 @@ impl Download {
                         exchange.broken_by_server(self.link.timed_out());
                     }
                 }
-                Poll::Ready(Some(Err(error.into())))
+                self.breaks = Some(error);
+                cx.waker().wake_by_ref();
+                Poll::Pending
             }
             None => {
                 self.ended = true;
@@ -227,7 +234,7 @@ impl Drop for ResponseBody {
         let Self { source, exchange: Some(exchange) } = self else { return };
         match std::mem::replace(source, Source::Own(Bytes::new())) {
             Source::Own(_) => exchange.finished(None),
-            Source::Server(Download { incoming, link, server, upload, ended }) => {
+            Source::Server(Download { incoming, link, server, upload, ended, breaks: _ }) => {
                 let complete = ended || incoming.is_end_stream();
                 if !complete {
                     exchange.broken_by_client();

@@ -65,7 +65,7 @@ pub(super) async fn forward(passed: Passed) -> Result<Response<ResponseBody>, In
     if let (StatusCode::SWITCHING_PROTOCOLS, Some(client_side)) = (parts.status, upgrade) {
         return Ok(tunnel::open(parts, incoming, client_side, exchange));
     }
-    let download = Download { incoming, link, server, upload, ended: false };
+    let download = Download { incoming, link, server, upload, ended: false, breaks: None };
     Ok(Response::from_parts(parts, ResponseBody::server(download, exchange)))
 }
 

@@ -193,6 +193,23 @@ fn an_old_request_without_host_gets_one() {
     assert_eq!(origin.last().head.all("host"), ["its.own"]);
 }
 
+#[test]
+fn what_came_before_a_response_broke_off_reaches_the_client() {
+    // All in one piece, and the end right behind it, with and without the beginning of the body.
+    for broken in ["Content-Length: 100\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n4\r\npart\r\n"] {
+        let origin =
+            Origin::answering(move |wire, _| Closed(wire.send(format!("HTTP/1.1 200 OK\r\n{broken}")).is_ok()));
+        let (balancer, _file) = balancer(&origin.address.to_string(), "");
+        for _ in 0..50 {
+            let Client { mut wire } = balancer.client();
+            wire.send(GET).unwrap();
+            assert_eq!(wire.head().unwrap().expect("not even the head").status(), 200);
+            assert!(!wire.rest().ends_with(b"0\r\n\r\n"), "a clean end");
+        }
+        assert_eq!(balancer.logged_path("/")["term"], "SD--");
+    }
+}
+
 /// A client for which the system keeps little, so that what it does not read waits in the balancer.
 fn narrow_client(address: SocketAddr) -> Client {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();

@@ -51,8 +51,30 @@ pub(crate) fn seed() -> u64 {
 /// The body that belongs to a request and to its answer: each piece of eight bytes is of this request and of this place
 /// alone.
 pub(crate) fn body_of(id: u64, length: usize) -> Vec<u8> {
-    let words = (0_u64..).flat_map(|place| mix(id.wrapping_mul(0x1_0000_0001) ^ (place << 40)).to_le_bytes());
-    words.take(length).collect()
+    let mut body = Vec::with_capacity(length + 8);
+    while body.len() < length {
+        body.extend_from_slice(&word_of(id, body.len()));
+    }
+    body.truncate(length);
+    body
+}
+
+/// Whether these bytes are those of the request's body from a place on.
+pub(crate) fn is_part_of_body(id: u64, from: usize, bytes: &[u8]) -> bool {
+    let (mut place, mut left) = (from, bytes);
+    while !left.is_empty() {
+        let word = &word_of(id, place)[place % 8..];
+        let length = word.len().min(left.len());
+        if word[..length] != left[..length] {
+            return false;
+        }
+        (place, left) = (place + length, &left[length..]);
+    }
+    true
+}
+
+fn word_of(id: u64, place: usize) -> [u8; 8] {
+    mix(id.wrapping_mul(0x1_0000_0001) ^ ((place as u64 / 8) << 40)).to_le_bytes()
 }
 
 /// What is known of every request, in a byte for each, so that hours fit into memory.
@@ -185,4 +207,5 @@ fn the_ledger_finds_what_must_not_happen() {
     let (one, other) = (body_of(1, 1000), body_of(2, 1000));
     let same = one.chunks(8).zip(other.chunks(8)).filter(|(one, other)| one == other).count();
     assert_eq!((same, &one[..500]), (0, &body_of(1, 500)[..]));
+    assert!(is_part_of_body(1, 13, &one[13..501]) && !is_part_of_body(1, 14, &one[13..501]));
 }
