@@ -43,7 +43,8 @@ fn no_request_is_lost_or_mixed_up_whatever_servers_and_clients_do() {
     let address = balancer.traffic[0];
     wait_until("the first server is up", PATIENCE, || client::is_served(address, &ledger));
 
-    let until = Instant::now() + Duration::from_secs(seconds);
+    let begun = Instant::now();
+    let until = begun + Duration::from_secs(seconds);
     let clients: Vec<_> = (0..CLIENTS)
         .map(|_| {
             let (seed, ledger) = (seeds.next(), Arc::clone(&ledger));
@@ -55,10 +56,11 @@ fn no_request_is_lost_or_mixed_up_whatever_servers_and_clients_do() {
     for client in clients {
         client.join().expect("a client failed");
     }
+    let storm = begun.elapsed();
 
     mood.calm();
     let mut in_a_row = 0;
-    wait_until("it serves as before", PATIENCE, || {
+    let calm = wait_until("it serves as before", PATIENCE, || {
         in_a_row = if client::is_served(address, &ledger) { in_a_row + 1 } else { 0 };
         in_a_row == 50
     });
@@ -66,6 +68,7 @@ fn no_request_is_lost_or_mixed_up_whatever_servers_and_clients_do() {
         wait_until("nothing is left in flight", PATIENCE, || sum(&balancer, column) == 0);
     }
     let (files, idle, memory) = (balancer.lb.open_files(), sum(&balancer, "srv_icur"), balancer.lb.memory());
+    println!("a storm of {storm:?}, a calm of {calm:?}");
     println!("{} requests: {:?}", ledger.requests(), ledger.outcomes());
     println!("{files} files, {idle} idle connections, {warm} KiB warm, {memory} KiB in the end");
     assert_eq!(ledger.violations(), Vec::<String>::new());

@@ -61,7 +61,7 @@ fn run(address: SocketAddr, rng: &mut Rng, ledger: &Arc<Ledger>, mood: &Arc<Mood
     // So that accepting ends, too.
     SockRef::from(&listener).set_read_timeout(Some(Duration::from_millis(20))).unwrap();
     let until = Instant::now() + Duration::from_millis(500 + rng.below(3000));
-    let open: Arc<Mutex<BTreeMap<u64, (TcpStream, Arc<Mutex<()>>)>>> = Arc::default();
+    let open: Arc<Mutex<BTreeMap<u64, (TcpStream, Arc<Mutex<bool>>)>>> = Arc::default();
     let mut number = 0;
     while !mood.is_over() && (Instant::now() < until || !mood.is_wild()) {
         let Ok((stream, _)) = listener.accept() else { continue };
@@ -81,7 +81,8 @@ fn run(address: SocketAddr, rng: &mut Rng, ledger: &Arc<Ledger>, mood: &Arc<Mood
     // Half of the restarts take their connections with them.
     if rng.once_in(2) || mood.is_over() {
         for (stream, answering) in open.lock().unwrap().values() {
-            let Ok(_not_answering) = answering.try_lock() else { continue };
+            let Ok(mut cut) = answering.try_lock() else { continue };
+            *cut = true;
             let _gone_before = stream.shutdown(Shutdown::Both);
         }
     }
@@ -93,8 +94,9 @@ struct Server {
     rng: Rng,
     ledger: Arc<Ledger>,
     mood: Arc<Mood>,
-    /// Held while it answers: a restart in between would leave open whether anything of the answer has left.
-    answering: Arc<Mutex<()>>,
+    /// Whether a restart has cut the connection. Held while it answers: a restart in between would leave open whether
+    /// anything of the answer has left.
+    answering: Arc<Mutex<bool>>,
 }
 
 /// What a request asks for.
@@ -120,7 +122,10 @@ impl Server {
             self.ledger.arrived(asked.id, post);
             if post && self.is_wild() && self.rng.once_in(20) {
                 // Early, and the rest of the body unread.
-                let _held = answering.lock().unwrap();
+                let cut = answering.lock().unwrap();
+                if *cut {
+                    return Ok(());
+                }
                 let _open = self.answer(&asked)?;
                 return Ok(());
             }
@@ -128,7 +133,10 @@ impl Server {
             if post && !is_part_of_body(asked.id, 0, &body) {
                 self.ledger.violation(format!("POST {} arrived with the body of another", asked.id));
             }
-            let _held = answering.lock().unwrap();
+            let cut = answering.lock().unwrap();
+            if *cut {
+                return Ok(());
+            }
             let goes = if self.is_wild() { self.misbehave(&asked)? } else { self.answer(&asked)? };
             if !goes {
                 return Ok(());
