@@ -63,7 +63,7 @@ fn ask(address: SocketAddr, left: &AtomicI64, ledger: &Ledger, post: bool) -> u6
         let id = ledger.open(post);
         // One without a body could be sent again as easily as a GET.
         let request = match post {
-            true if id % 2 == 0 => format!("POST /{id} HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"),
+            true if id.is_multiple_of(2) => format!("POST /{id} HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"),
             true => format!("POST /{id} HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody"),
             false => format!("GET /{id} HTTP/1.1\r\nHost: a\r\n\r\n"),
         };

@@ -306,17 +306,15 @@ impl Asker {
 
     /// A connection that breaks off is an answer of a kind; one that says nothing is none.
     fn broken(&self, id: u64, error: &io::Error, when: &str) -> Ended {
-        match error.kind() {
-            ErrorKind::WouldBlock | ErrorKind::TimedOut => {
-                self.ledger.violation(format!("{id} waited in vain, {when}"));
-            }
-            _ if when == BEFORE && !self.may_be_cut => {
-                self.ledger.violation(format!("{id} got no answer, but the end of its connection: {error}"));
-            }
-            ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => {
-                self.ledger.outcome(format!("broken off {when}"));
-            }
-            _ => self.ledger.violation(format!("{id} got what is no HTTP, {when}: {error}")),
+        let is = |kinds: &[ErrorKind]| kinds.contains(&error.kind());
+        if is(&[ErrorKind::WouldBlock, ErrorKind::TimedOut]) {
+            self.ledger.violation(format!("{id} waited in vain, {when}"));
+        } else if !is(&[ErrorKind::UnexpectedEof, ErrorKind::ConnectionReset, ErrorKind::BrokenPipe]) {
+            self.ledger.violation(format!("{id} got what is no HTTP, {when}: {error}"));
+        } else if when == BEFORE && !self.may_be_cut {
+            self.ledger.violation(format!("{id} got no answer, but the end of its connection: {error}"));
+        } else {
+            self.ledger.outcome(format!("broken off {when}"));
         }
         Ended::Broken
     }

@@ -55,13 +55,16 @@ pub(super) fn start(seed: u64, ledger: &Arc<Ledger>, mood: &Arc<Mood>) -> Socket
     address
 }
 
+/// Connections by their numbers; each with its [`Server::answering`].
+type Open = BTreeMap<u64, (TcpStream, Arc<Mutex<bool>>)>;
+
 /// From one start to the next.
 fn run(address: SocketAddr, rng: &mut Rng, ledger: &Arc<Ledger>, mood: &Arc<Mood>) {
     let listener = TcpListener::bind(address).unwrap();
     // So that accepting ends, too.
     SockRef::from(&listener).set_read_timeout(Some(Duration::from_millis(20))).unwrap();
     let until = Instant::now() + Duration::from_millis(500 + rng.below(3000));
-    let open: Arc<Mutex<BTreeMap<u64, (TcpStream, Arc<Mutex<bool>>)>>> = Arc::default();
+    let open: Arc<Mutex<Open>> = Arc::default();
     let mut number = 0;
     while !mood.is_over() && (Instant::now() < until || !mood.is_wild()) {
         let Ok((stream, _)) = listener.accept() else { continue };
@@ -171,7 +174,7 @@ impl Server {
                 self.reset()
             }
             52..56 => {
-                self.to_the_end(asked, self.part_of(asked))?;
+                self.until_the_end(asked, self.part_of(asked))?;
                 self.reset()
             }
             56..64 => self.garbage(asked),
@@ -201,7 +204,7 @@ impl Server {
     /// A valid answer in one of the three forms.
     fn answer(&mut self, asked: &Asked) -> Goes {
         match self.rng.below(10) {
-            0 if self.is_wild() => self.to_the_end(asked, asked.length).map(|_| false),
+            0 if self.is_wild() => self.until_the_end(asked, asked.length).map(|_| false),
             1..4 => self.chunked(asked, asked.length, "0\r\n\r\n"),
             _ => self.sized(asked, asked.length),
         }
@@ -232,7 +235,7 @@ impl Server {
         self.wire.send(end).map(|()| true)
     }
 
-    fn to_the_end(&mut self, asked: &Asked, length: usize) -> Goes {
+    fn until_the_end(&mut self, asked: &Asked, length: usize) -> Goes {
         self.ledger.answered(asked.id);
         let head = format!("{}\r\n", ours(asked));
         self.wire.send([head.as_bytes(), &body_of(asked.id, length)].concat()).map(|()| true)
