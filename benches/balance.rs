@@ -38,8 +38,13 @@ fn round_robin(criterion: &mut Criterion) {
 
 fn request_rules(criterion: &mut Criterion) {
     let head = typical_head();
+    let upgrades = http_rules::Upgrades::new(["websocket"]);
     criterion.bench_function("screen a browser's request head", |bench| {
-        bench.iter_batched_ref(|| head.clone(), |head| http_rules::screen(head, 8192), BatchSize::SmallInput);
+        bench.iter_batched_ref(
+            || head.clone(),
+            |head| http_rules::screen(head, 8192, &upgrades),
+            BatchSize::SmallInput,
+        );
     });
 }
 

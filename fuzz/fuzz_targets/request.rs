@@ -21,7 +21,7 @@ fuzz_target!(|input: &[u8]| {
     let Some((&flags, head)) = input.split_first() else { return };
     let Some(mut parts) = lb_fuzz::request(head) else { return };
     let before = parts.headers.clone();
-    let Ok(screened) = screen(&mut parts, 8192) else { return };
+    let Ok(screened) = screen(&mut parts, 8192, &Upgrades::new(["websocket"])) else { return };
 
     let target = parts.uri.to_string();
     assert!(target.starts_with('/') || (target == "*" && parts.method == Method::OPTIONS), "{target:?}");

@@ -23,7 +23,8 @@ use super::{
 };
 use crate::{
     admin, cluster,
-    config::{Config, Gossip, Listener, LogFormat, STATS_PROXY, Stats},
+    config::{Config, Gossip, Listener, LogFormat, STATS_PROXY, Stats, UpgradeProtocol},
+    http_rules::Upgrades,
     model::{NameError, PoolName, ServerName},
     probe,
     proxy::{Frontend, Settings},
@@ -154,7 +155,7 @@ impl Balancer {
             }
         };
         if let Some(listener) = self.config.listeners.iter().find(|listener| !config.has_pool(&listener.pool)) {
-            let Listener { name, bind: _, pool, proxy_protocol: _, trusted_proxies: _ } = listener;
+            let Listener { name, pool, .. } = listener;
             tracing::error!("the listener '{name}' feeds the pool '{pool}', which the new configuration does not have");
             tracing::error!("the configuration was not reloaded: nothing has changed (restart to change listeners)");
             return;
@@ -285,8 +286,9 @@ fn what_is_open(registry: &Registry) -> String {
 fn entrances(config: &Config, listeners: Vec<Vec<Vec<TcpListener>>>, registry: &Registry) -> Vec<Vec<Entrance>> {
     let mut workers: Vec<Vec<Entrance>> = (0..config.workers.get()).map(|_| Vec::new()).collect();
     for (listener, addresses) in config.listeners.iter().zip(listeners) {
-        let Listener { name, bind: _, pool, proxy_protocol, trusted_proxies } = listener;
+        let Listener { name, bind: _, pool, proxy_protocol, trusted_proxies, upgrades } = listener;
         let Some(frontend) = registry.frontends().iter().find(|frontend| frontend.name == *name) else { continue };
+        let upgrades = Upgrades::new(upgrades.iter().map(UpgradeProtocol::as_str));
         for copies in addresses {
             for (entrances, listener) in workers.iter_mut().zip(copies) {
                 entrances.push(Entrance {
@@ -296,6 +298,7 @@ fn entrances(config: &Config, listeners: Vec<Vec<Vec<TcpListener>>>, registry: &
                         pool: pool.clone(),
                         proxy_protocol: *proxy_protocol,
                         trusted_proxies: trusted_proxies.clone(),
+                        upgrades: upgrades.clone(),
                     },
                 });
             }

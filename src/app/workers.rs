@@ -91,7 +91,7 @@ async fn serve(parts: WorkerParts) -> io::Result<()> {
     tokio::select! {
         () = worker.drained() => {}
         () = worker.housekeeping() => {}
-        () = told(&mut signal, Signal::Quit) => {}
+        () = told(&mut signal, Signal::Quit) => worker.quit(),
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use toml::Spanned;
 
 use super::{
     Advertise, CheckChoice, Config, DEFAULT_FRONTEND, DEFAULT_POOL, Gossip, GossipChoice, HostPort, Limits,
-    ListenAddress, Listener, Overrides, Pool, PoolPolicy, Problems, StaticServer, Stats, Timeouts,
+    ListenAddress, Listener, Overrides, Pool, PoolPolicy, Problems, StaticServer, Stats, Timeouts, UpgradeProtocol,
     checker::Checker,
     raw::{
         OneOrMore, RawCheck, RawConfig, RawCookie, RawGossip, RawLimits, RawListener, RawLog, RawPool, RawServer,
@@ -77,6 +77,7 @@ impl Checker<'_> {
                 pool: first_pool,
                 proxy_protocol: false,
                 trusted_proxies: Networks::default(),
+                upgrades: vec![UpgradeProtocol::websocket()],
             });
         }
         let workers =
@@ -94,7 +95,7 @@ impl Checker<'_> {
     }
 
     fn listener(&mut self, raw: RawListener, pools: &[Pool]) -> Listener {
-        let RawListener { name, bind, pool, proxy_protocol, trusted_proxies } = raw;
+        let RawListener { name, bind, pool, proxy_protocol, trusted_proxies, upgrades } = raw;
         let place = pool.as_ref().map(|pool| pool.span().start);
         let pool: PoolName = self.parse(pool, "pool").unwrap_or_else(|| pools[0].name.clone());
         if !pools.iter().any(|known| known.name == pool) {
@@ -117,6 +118,9 @@ impl Checker<'_> {
                 .collect();
         }
         let trusted_proxies = trusted_proxies.into_iter();
+        let upgrades = upgrades.map(|names| {
+            names.into_iter().filter_map(|name| self.parse::<UpgradeProtocol>(Some(name), "upgrades")).collect()
+        });
         Listener {
             name: self.parse(name, "name").unwrap_or_else(default_frontend),
             bind: binds,
@@ -125,6 +129,7 @@ impl Checker<'_> {
             trusted_proxies: trusted_proxies
                 .filter_map(|text| self.convert(text, "trusted-proxies", parse_network))
                 .collect(),
+            upgrades: upgrades.unwrap_or_else(|| vec![UpgradeProtocol::websocket()]),
         }
     }
 
@@ -206,7 +211,7 @@ impl Checker<'_> {
     }
 
     fn timeouts(&mut self, raw: RawTimeouts) -> Timeouts {
-        let RawTimeouts { connect, client, server, request_head, keep_alive, tunnel, grace } = raw;
+        let RawTimeouts { connect, client, server, request_head, keep_alive, tunnel, tunnel_stop, grace } = raw;
         let default = Timeouts::default();
         Timeouts {
             connect: self.duration(connect, "connect").unwrap_or(default.connect),
@@ -215,6 +220,7 @@ impl Checker<'_> {
             request_head: self.duration(request_head, "request-head").unwrap_or(default.request_head),
             keep_alive: self.duration(keep_alive, "keep-alive").unwrap_or(default.keep_alive),
             tunnel: self.duration(tunnel, "tunnel").unwrap_or(default.tunnel),
+            tunnel_stop: self.duration_or_zero(tunnel_stop, "tunnel-stop").unwrap_or(default.tunnel_stop),
             grace: self.duration_or_zero(grace, "grace").unwrap_or(default.grace),
         }
     }

@@ -14,6 +14,7 @@ mod raw;
 #[cfg(test)]
 mod tests;
 mod types;
+mod upgrade;
 
 pub use address::{AddressError, Advertise, Host, HostPort, ListenAddress};
 pub use build::{GOSSIP_PORT, Source};
@@ -24,3 +25,4 @@ pub use types::{
     Config, DEFAULT_FRONTEND, DEFAULT_POOL, Gossip, Limits, Listener, LogFormat, Pool, PoolPolicy, STATS_PROXY,
     StaticServer, Stats, Timeouts,
 };
+pub use upgrade::UpgradeProtocol;

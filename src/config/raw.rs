@@ -37,6 +37,7 @@ pub(super) struct RawListener {
     pub(super) pool: Option<Text>,
     pub(super) proxy_protocol: bool,
     pub(super) trusted_proxies: Vec<Text>,
+    pub(super) upgrades: Option<Vec<Text>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -105,6 +106,7 @@ pub(super) struct RawTimeouts {
     pub(super) request_head: Option<Text>,
     pub(super) keep_alive: Option<Text>,
     pub(super) tunnel: Option<Text>,
+    pub(super) tunnel_stop: Option<Text>,
     pub(super) grace: Option<Text>,
 }
 

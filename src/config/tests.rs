@@ -104,6 +104,19 @@ fn a_listener_can_stand_behind_proxies() {
 }
 
 #[test]
+fn a_listener_names_the_protocols_that_clients_may_switch_to() {
+    let upgrades = |text: &str| {
+        let config = build(text, &Overrides::default()).unwrap();
+        config.listeners[0].upgrades.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(upgrades(""), ["websocket"]);
+    assert_eq!(upgrades("[[listener]]\nupgrades = []\n"), [""; 0]);
+    assert_eq!(upgrades("[[listener]]\nupgrades = [\"tcp\", \"websocket\"]\n"), ["tcp", "websocket"]);
+    let told = problems("[[listener]]\nupgrades = [\n\"tcp\",\n\"h2c\",\n\"a b\"]\n");
+    assert!(told.contains("lb.toml:4: upgrades: \"h2c\" would carry") && told.contains("lb.toml:5: "), "{told}");
+}
+
+#[test]
 fn names_must_be_given_once() {
     let told = problems(
         "[[pool]]\nname = \"a\"\n[[pool]]\nname = \"a\"\n[[listener]]\npool = \"a\"\n[[listener]]\npool = \"a\"\n",

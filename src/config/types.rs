@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroUsize, time::Duration};
 
-use super::{Advertise, HostPort, ListenAddress};
+use super::{Advertise, HostPort, ListenAddress, UpgradeProtocol};
 use crate::model::{Algorithm, CheckPolicy, CookiePolicy, Networks, PoolName, ServerName, Weight};
 
 /// Name of the frontend that `--listen` makes.
@@ -66,6 +66,8 @@ pub struct Listener {
     pub proxy_protocol: bool,
     /// Proxies whose word about their clients is believed. Where it is not empty, nobody else may send such a header.
     pub trusted_proxies: Networks,
+    /// Protocols to which a client may switch its connection.
+    pub upgrades: Vec<UpgradeProtocol>,
 }
 
 /// One pool of servers.
@@ -146,6 +148,8 @@ pub struct Timeouts {
     pub keep_alive: Duration,
     /// Silence in both directions of an upgraded connection.
     pub tunnel: Duration,
+    /// The same once the balancer stops.
+    pub tunnel_stop: Duration,
     /// What is in flight when the balancer stops.
     pub grace: Duration,
 }
@@ -159,6 +163,7 @@ impl Default for Timeouts {
             request_head: Duration::from_secs(10),
             keep_alive: Duration::from_secs(60),
             tunnel: Duration::from_secs(3600),
+            tunnel_stop: Duration::from_secs(1),
             grace: Duration::from_secs(8),
         }
     }

@@ -7,6 +7,8 @@ use std::{net::Ipv6Addr, str};
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header, request::Parts, uri::PathAndQuery};
 
+use super::{Upgrade, Upgrades, upgrade};
+
 /// Why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rejection {
@@ -41,10 +43,10 @@ impl Rejection {
 /// What was noted of a request that may pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Screened {
-    /// It asks for a WebSocket.
-    pub websocket: bool,
     /// Its client takes trailers.
     pub trailers: bool,
+    /// It asks for another protocol, which is allowed.
+    pub upgrade: Option<Upgrade>,
     /// It has Cookie lines.
     pub has_cookie: bool,
     /// It has headers that are for us alone.
@@ -55,11 +57,12 @@ pub struct Screened {
     pub has_forwarding: bool,
 }
 
-/// Checks a request head and brings its target, which may have `longest_target` bytes, into origin form.
+/// Checks a request head and brings its target, which may have `longest_target` bytes, into origin form; `upgrades` are the
+/// protocols that it may ask for.
 ///
 /// # Errors
 /// When the request must not reach a server.
-pub fn screen(parts: &mut Parts, longest_target: usize) -> Result<Screened, Rejection> {
+pub fn screen(parts: &mut Parts, longest_target: usize, upgrades: &Upgrades) -> Result<Screened, Rejection> {
     if parts.method == Method::CONNECT {
         return Err(Rejection::Method);
     }
@@ -76,12 +79,12 @@ pub fn screen(parts: &mut Parts, longest_target: usize) -> Result<Screened, Reje
         }
         (None, _) => {}
     }
-    let websocket = noted.upgrade && noted.connection && is_websocket(parts);
-    if websocket && noted.body {
+    let upgrade = if noted.upgrade && noted.connection { upgrades.asked(parts) } else { None };
+    if upgrade.is_some() && noted.body {
         return Err(Rejection::UpgradeWithBody);
     }
     Ok(Screened {
-        websocket,
+        upgrade,
         trailers: noted.trailers && !old,
         has_cookie: noted.cookie,
         expects_continue: noted.expect,
@@ -121,7 +124,7 @@ impl Noted {
                 header::UPGRADE => noted.upgrade = true,
                 header::TE => {
                     noted.other_hop_by_hop = true;
-                    noted.trailers |= has_token(value, b"trailers");
+                    noted.trailers |= upgrade::has_token(value, b"trailers");
                 }
                 header::PROXY_AUTHORIZATION => noted.other_hop_by_hop = true,
                 header::FORWARDED => noted.forwarding = true,
@@ -214,21 +217,6 @@ fn is_port_or_nothing(value: &[u8]) -> bool {
     digits && port.iter().fold(0, |number, digit| number * 10 + u32::from(digit - b'0')) <= u32::from(u16::MAX)
 }
 
-fn is_websocket(parts: &Parts) -> bool {
-    let mut upgrades = parts.headers.get_all(header::UPGRADE).iter();
-    let websocket = upgrades.next().is_some_and(|value| is_token(value, b"websocket")) && upgrades.next().is_none();
-    let connection = parts.headers.get_all(header::CONNECTION).iter().any(|value| has_token(value, b"upgrade"));
-    websocket && connection && parts.method == Method::GET && parts.version == Version::HTTP_11
-}
-
-fn is_token(value: &HeaderValue, token: &[u8]) -> bool {
-    value.as_bytes().trim_ascii().eq_ignore_ascii_case(token)
-}
-
-fn has_token(value: &HeaderValue, token: &[u8]) -> bool {
-    value.as_bytes().split(|&byte| byte == b',').any(|part| part.trim_ascii().eq_ignore_ascii_case(token))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -245,7 +233,7 @@ mod tests {
     const LONGEST: usize = 100;
 
     fn verdict(method: &str, target: &str, headers: &[(&str, &str)]) -> Result<Screened, Rejection> {
-        screen(&mut request(method, target, headers), LONGEST)
+        screen(&mut request(method, target, headers), LONGEST, &Upgrades::new(["websocket"]))
     }
 
     #[test]
@@ -262,13 +250,13 @@ mod tests {
         }
         let mut old = request("GET", "/", &[]);
         old.version = Version::HTTP_10;
-        assert_eq!(screen(&mut old, LONGEST), Ok(Screened::default()));
+        assert_eq!(screen(&mut old, LONGEST, &Upgrades::default()), Ok(Screened::default()));
     }
 
     #[test]
     fn an_absolute_target_wins_over_host() {
         let mut parts = request("GET", "http://a.example/x?y", &[("host", "b.example")]);
-        assert!(screen(&mut parts, LONGEST).is_ok());
+        assert!(screen(&mut parts, LONGEST, &Upgrades::default()).is_ok());
         assert_eq!(parts.headers["host"], "a.example");
         assert_eq!(parts.uri, "/x?y");
         assert_eq!(verdict("GET", "http://u@a.example/", &[("host", "b")]), Err(Rejection::Host));
@@ -296,7 +284,7 @@ mod tests {
             ("/b?c#x", "/b?c"),
         ] {
             let mut parts = request("GET", target, &[("host", "a")]);
-            assert!(screen(&mut parts, LONGEST).is_ok());
+            assert!(screen(&mut parts, LONGEST, &Upgrades::default()).is_ok());
             assert_eq!(parts.uri.to_string(), path, "{target}");
             assert_eq!(parts.uri.path_and_query().map(PathAndQuery::as_str), Some(path), "{target}");
         }
@@ -344,10 +332,10 @@ mod tests {
     }
 
     #[test]
-    fn only_a_websocket_is_an_upgrade() {
+    fn only_what_is_allowed_is_an_upgrade() {
         let upgrade = |to| verdict("GET", "/", &[("host", "a"), ("connection", "Upgrade"), ("upgrade", to)]);
-        assert!(upgrade("websocket").unwrap().websocket);
-        assert!(!upgrade("h2c").unwrap().websocket);
+        assert!(upgrade("websocket").unwrap().upgrade.is_some());
+        assert_eq!(upgrade("h2c").unwrap().upgrade, None);
         let body = [("host", "a"), ("connection", "Upgrade"), ("upgrade", "websocket"), ("content-length", "3")];
         assert_eq!(verdict("GET", "/", &body), Err(Rejection::UpgradeWithBody));
     }

@@ -20,6 +20,8 @@ pub enum Cause {
     Resource,
     /// A bug of ours.
     Internal,
+    /// The balancer was stopping and waited no longer.
+    Stopped,
 }
 
 /// How far it had come: the second letter.
@@ -93,6 +95,7 @@ impl Termination {
             Cause::Proxy => b'P',
             Cause::Resource => b'R',
             Cause::Internal => b'I',
+            Cause::Stopped => b'K',
         };
         let phase = match self.phase {
             Phase::Done => b'-',

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     h1::write_interim,
-    http_rules::{Forwarding, strip_hop_by_hop},
+    http_rules::{Forwarding, Screened, strip_hop_by_hop},
     net::{Millis, Pulse, now_coarse},
     proxy_protocol::Endpoints,
     registry::{FrontendCounters, FrontendLive, Occupied, add},
@@ -124,6 +124,11 @@ impl Client {
 
     pub(super) fn counters(&self) -> &FrontendCounters {
         self.frontend.live.counters(self.worker.slot)
+    }
+
+    /// The protocol that a request may switch to and asks for.
+    pub(super) fn asked(&self, screened: Screened) -> Option<&HeaderValue> {
+        self.frontend.upgrades.name(screened.upgrade?)
     }
 
     /// A request's head is complete. How long it took.

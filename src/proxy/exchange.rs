@@ -13,7 +13,7 @@ use super::{body::ResponseBody, client::Client};
 use crate::{
     http_rules::{Fault, forwarded_client},
     model::{Cause, Phase, Termination},
-    registry::{Class, Occupied, Pool, PoolLive, Server, ServerLive, Times, add},
+    registry::{Class, Occupied, Pool, PoolLive, Server, ServerLive, Times, add, subtract},
     telemetry::{Record, Timers},
     upstream::{Link, Traffic},
 };
@@ -39,6 +39,7 @@ pub(super) struct Exchange {
     bytes: u64,
     retries: u32,
     redispatched: bool,
+    is_tunnel: bool,
     done: bool,
 }
 
@@ -91,6 +92,7 @@ impl Exchange {
             bytes: 0,
             retries: 0,
             redispatched: false,
+            is_tunnel: false,
             done: false,
         })
     }
@@ -175,9 +177,28 @@ impl Exchange {
         }
     }
 
-    /// A tunnel ended before both sides had said that they were done.
-    pub(super) fn tunnel_broken(&mut self, silent: bool) {
-        self.termination.cause = if silent { Cause::ClientTimeout } else { Cause::Client };
+    /// From now on it is a tunnel.
+    pub(super) fn tunnel_begins(&mut self) {
+        self.is_tunnel = true;
+        add(&self.client.counters().tunnels, 1);
+        self.count(|counters| add(&counters.tunnels, 1));
+    }
+
+    /// Bytes passed through the tunnel, of which the client got so many. Counted at once: its end may be days away.
+    pub(super) fn tunnel_passed(&mut self, to_client: u64) {
+        self.bytes += to_client;
+        self.client.count_bytes();
+        self.count_wire();
+    }
+
+    /// A tunnel was silent too long.
+    pub(super) fn tunnel_silent(&mut self) {
+        self.termination.cause = Cause::ClientTimeout;
+    }
+
+    /// The balancer stops and waits no longer.
+    pub(super) fn stopped(&mut self) {
+        self.termination.cause = Cause::Stopped;
     }
 
     /// Answers with an error of our own.
@@ -233,6 +254,11 @@ impl Exchange {
         }
         let client = Rc::clone(&self.client);
         self.count_wire();
+        self.wire = None;
+        if std::mem::take(&mut self.is_tunnel) {
+            subtract(&self.client.counters().tunnels, 1);
+            self.count(|counters| subtract(&counters.tunnels, 1));
+        }
         if let Some((link, server, true)) = used {
             client.worker.idle.borrow_mut().put(server, link);
         }
@@ -243,12 +269,14 @@ impl Exchange {
         client.end_request();
     }
 
-    /// Counts the bytes of the server's connection, which may have carried less than a response.
+    /// Counts the bytes that passed through the server's connection since the last time, which may be less than a response.
     fn count_wire(&mut self) {
-        let Some(Wire { traffic, before: (received, sent) }) = self.wire.take() else { return };
+        let Some(Wire { traffic, before }) = &mut self.wire else { return };
+        let now = (traffic.bytes_in(), traffic.bytes_out());
+        let (received, sent) = std::mem::replace(before, now);
         self.count(|counters| {
-            add(&counters.bytes_in, traffic.bytes_out() - sent);
-            add(&counters.bytes_out, traffic.bytes_in() - received);
+            add(&counters.bytes_in, now.1 - sent);
+            add(&counters.bytes_out, now.0 - received);
         });
     }
 
@@ -323,8 +351,12 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         if !self.done {
-            // hyper drops a request whose client has gone.
-            self.broken_by_client();
+            if self.client.worker.has_quit() {
+                self.stopped();
+            } else {
+                // hyper drops a request whose client has gone.
+                self.broken_by_client();
+            }
             self.finished(None);
         }
     }

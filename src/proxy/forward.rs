@@ -36,7 +36,7 @@ pub(super) async fn forward(passed: Passed) -> Result<Response<ResponseBody>, In
     let Passed { parts, body, screened, mut exchange } = passed;
     let upload = begin_upload(&exchange, &body);
     let mut request = Request::from_parts(parts, ());
-    let upgrade = screened.websocket.then(|| hyper::upgrade::on(&mut request));
+    let upgrade = screened.upgrade.map(|_| hyper::upgrade::on(&mut request));
     let (mut parts, ()) = request.into_parts();
     let takes_interim = parts.version >= Version::HTTP_11;
     let sticky = prepare_request(&mut parts, screened, &mut exchange);
@@ -46,7 +46,7 @@ pub(super) async fn forward(passed: Passed) -> Result<Response<ResponseBody>, In
         Outgoing { parts: &parts, sending: &mut sending, expects_continue: screened.expects_continue, takes_interim };
     let answered = send(outgoing, &sticky, &mut exchange).await.and_then(|answer| {
         let Answer { mut parts, link, server } = answer;
-        prepare_response(&mut parts, upgrade.is_some()).map_err(|invalid| {
+        prepare_response(&mut parts, exchange.client.asked(screened)).map_err(|invalid| {
             tracing::debug!("{} gave no valid response: {invalid}", server.name);
             Fault::InvalidResponse
         })?;
@@ -104,9 +104,9 @@ fn prepare_request(parts: &mut request::Parts, screened: Screened, exchange: &mu
     if screened.has_hop_by_hop {
         strip_hop_by_hop(&mut parts.headers);
     }
-    if screened.websocket {
+    if let Some(protocol) = client.asked(screened) {
         parts.headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-        parts.headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        parts.headers.insert(header::UPGRADE, protocol.clone());
     } else if screened.trailers {
         parts.headers.insert(header::CONNECTION, HeaderValue::from_static("TE"));
         parts.headers.insert(header::TE, HeaderValue::from_static("trailers"));

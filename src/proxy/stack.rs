@@ -110,7 +110,7 @@ where
             return Either::Right(ready(Ok(exchange.refuse(Fault::BodyTooLarge))));
         }
         // A target may take half of the head.
-        match screen(&mut parts, head / 2) {
+        match screen(&mut parts, head / 2, &exchange.client.frontend.upgrades) {
             Ok(screened) => Either::Left(self.inner.call(Passed { parts, body, screened, exchange })),
             Err(rejection) => Either::Right(ready(Ok(exchange.refuse(Fault::Rejected(rejection))))),
         }

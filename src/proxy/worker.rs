@@ -14,6 +14,7 @@ use tokio::sync::{Notify, watch};
 use super::pace::Pace;
 use crate::{
     config::{Limits, LogFormat, Timeouts},
+    http_rules::Upgrades,
     model::{Networks, PoolName},
     net::{Millis, now_coarse},
     registry::{FrontendLive, Pool, Reader, Registry, Slot, Snapshot},
@@ -48,6 +49,8 @@ pub struct Frontend {
     pub proxy_protocol: bool,
     /// Proxies whose word about their clients is believed.
     pub trusted_proxies: Networks,
+    /// Protocols to which clients may switch.
+    pub upgrades: Upgrades,
 }
 
 /// What all connections of one worker share.
@@ -63,6 +66,7 @@ pub struct Worker {
     log_waits: Notify,
     roster: RefCell<Roster>,
     draining: Cell<Option<Millis>>,
+    quit: Cell<bool>,
     empty: Notify,
     complained: Cell<Option<Millis>>,
     untold: Cell<u64>,
@@ -103,6 +107,7 @@ impl Worker {
             log_waits: Notify::new(),
             roster: RefCell::default(),
             draining: Cell::new(None),
+            quit: Cell::new(false),
             empty: Notify::new(),
             complained: Cell::new(None),
             untold: Cell::new(0),
@@ -139,6 +144,15 @@ impl Worker {
         let wakers: Vec<Waker> = self.roster.borrow().wakers.values().flatten().cloned().collect();
         wakers.into_iter().for_each(Waker::wake);
         self.empty.notify_waiters();
+    }
+
+    /// Notes that whatever is in flight now will be cut off, which is nobody else's fault.
+    pub fn quit(&self) {
+        self.quit.set(true);
+    }
+
+    pub(super) fn has_quit(&self) -> bool {
+        self.quit.get()
     }
 
     /// Connections that are open.

@@ -18,6 +18,12 @@ pub fn add(counter: &AtomicU64, amount: u64) {
     counter.store(counter.load(Relaxed).wrapping_add(amount), Relaxed);
 }
 
+/// Takes away from a level whose only writer is the calling thread.
+#[inline]
+pub fn subtract(level: &AtomicU64, amount: u64) {
+    level.store(level.load(Relaxed).wrapping_sub(amount), Relaxed);
+}
+
 /// One copy for each worker, far enough apart that they share no cache line (128 bytes: processors fetch lines in pairs).
 #[derive(Debug)]
 pub(super) struct PerWorker<T>(Box<[Padded<T>]>);
@@ -113,6 +119,8 @@ counters! {
         request_errors,
         /// Requests that the balancer answered itself because of a bug of ours.
         internal_errors,
+        /// Tunnels that are open: the one number here that falls, too.
+        tunnels,
     }
 }
 
@@ -143,6 +151,8 @@ counters! {
         client_aborts,
         /// Transfers that the server broke off.
         server_aborts,
+        /// Tunnels that are open: the one number here that falls, too.
+        tunnels,
     }
 }
 

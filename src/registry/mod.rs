@@ -25,7 +25,7 @@ use arc_swap::ArcSwap;
 
 pub use command::{Command, MemberServer, ResolvedServer};
 pub use counters::{
-    Class, FrontendCounters, FrontendTotals, ServerCounters, ServerTotals, Slot, TimeTotals, Times, add,
+    Class, FrontendCounters, FrontendTotals, ServerCounters, ServerTotals, Slot, TimeTotals, Times, add, subtract,
 };
 pub use live::{CheckRecord, FrontendLive, Gauge, Occupied, PoolLive, PoolRecord, Rate, ServerLive};
 pub use pool::Pool;

@@ -13,11 +13,13 @@
 mod admin;
 mod architecture;
 mod backpressure;
+mod chaos;
 mod cli;
 mod cluster;
 mod demo;
 mod faults;
 mod hazards;
+mod keep_alive;
 mod leaving;
 mod proxies;
 mod regressions;
@@ -26,3 +28,4 @@ mod sticky;
 mod support;
 mod timeouts;
 mod traffic;
+mod tunnels;

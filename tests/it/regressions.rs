@@ -161,6 +161,23 @@ fn what_passes_a_tunnel_is_counted_for_its_server() {
 }
 
 #[test]
+fn what_came_before_a_response_broke_off_reaches_the_client() {
+    // All in one piece, and the end right behind it, with and without the beginning of the body.
+    for broken in ["Content-Length: 100\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n4\r\npart\r\n"] {
+        let origin =
+            Origin::answering(move |wire, _| Closed(wire.send(format!("HTTP/1.1 200 OK\r\n{broken}")).is_ok()));
+        let (balancer, _file) = balancer(&origin.address.to_string(), "");
+        for _ in 0..50 {
+            let Client { mut wire } = balancer.client();
+            wire.send(GET).unwrap();
+            assert_eq!(wire.head().unwrap().expect("not even the head").status(), 200);
+            assert!(!wire.rest().ends_with(b"0\r\n\r\n"), "a clean end");
+        }
+        assert_eq!(balancer.logged_path("/")["term"], "SD--");
+    }
+}
+
+#[test]
 fn the_end_of_a_response_waits_for_a_client_that_reads_slowly() {
     // How much of the end is left in the balancer, and not in the system's buffers, differs from length to length.
     std::thread::scope(|scope| {

@@ -45,6 +45,8 @@ impl Rows {
 pub(super) enum Source {
     /// A column of the CSV, by its place.
     Column(usize),
+    /// Tunnels now; HAProxy has no column for them.
+    Tunnels,
     /// Responses, one series for each class.
     Codes,
     /// One series for each state, 1 for the present one.
@@ -105,6 +107,7 @@ pub(super) const FAMILIES: &[Family] = &[
     gauge("current_queue", "qcur", Rows::UPSTREAM, "Requests that wait for a free server."),
     gauge("max_queue", "qmax", Rows::UPSTREAM, "Most requests that ever waited at once."),
     gauge("current_sessions", "scur", Rows::ALL, "Open client connections of a frontend; requests in flight elsewhere."),
+    special("current_tunnels", Kind::Gauge, Rows::ALL, Source::Tunnels, "Sessions that are tunnels now: WebSockets and the like."),
     gauge("max_sessions", "smax", Rows::ALL, "Most sessions that were ever open at once."),
     gauge("limit_sessions", "slim", Rows::ALL, "Sessions that may be open at once."),
     counter("sessions_total", "stot", Rows::ALL, "Sessions begun: connections of a frontend, requests elsewhere."),

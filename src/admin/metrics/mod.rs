@@ -61,6 +61,7 @@ fn process(report: &Report) -> impl Iterator<Item = MetricFamily> {
 fn series(source: Source, row: &Row<'_>) -> Vec<Series> {
     match source {
         Source::Column(column) => vec![Series { labels: labels(row, None), value: number(COLUMNS[column].of(row)) }],
+        Source::Tunnels => vec![Series { labels: labels(row, None), value: row.traffic().tunnels as f64 }],
         Source::Codes => {
             let responses = row.traffic().responses.map(|count| count as f64);
             each("code", row, Class::WORDS.into_iter().zip(responses))

@@ -128,8 +128,11 @@ fn frontend(frontend: &Frontend, proxy: &str) -> Markup {
 
 fn server(server: &Server, proxy: &str) -> Markup {
     let Server { name, number: _, traffic, upstream, state, is_backup, idle_connections, check } = server;
-    let connections =
-        [("Requests in flight", grouped(traffic.sessions)), ("Idle connections", grouped(*idle_connections))];
+    let connections = [
+        ("Requests in flight", grouped(traffic.sessions)),
+        ("Tunnels of these", grouped(traffic.tunnels)),
+        ("Idle connections", grouped(*idle_connections)),
+    ];
     html! {
         tr.(class(server)) {
             (name_cell(name, proxy))

@@ -89,8 +89,16 @@ fn stats(live: &FrontendLive, uptime: Duration) -> Proxy {
 }
 
 fn frontend(live: &FrontendLive, limit: Option<u64>) -> Frontend {
-    let FrontendTotals { connections, requests, bytes_in, bytes_out, request_errors, internal_errors, responses } =
-        live.totals();
+    let FrontendTotals {
+        connections,
+        requests,
+        bytes_in,
+        bytes_out,
+        request_errors,
+        internal_errors,
+        tunnels,
+        responses,
+    } = live.totals();
     let traffic = Traffic {
         sessions_limit: limit,
         sessions_total: connections,
@@ -99,6 +107,7 @@ fn frontend(live: &FrontendLive, limit: Option<u64>) -> Frontend {
         requests,
         responses,
         internal_errors,
+        tunnels,
         ..gauges(&live.connections, &live.connection_rate)
     };
     Frontend {
@@ -185,9 +194,10 @@ fn upstream(totals: ServerTotals, times: TimeTotals, gauges: Traffic, uptime: Du
         redispatches,
         client_aborts,
         server_aborts,
+        tunnels,
         responses,
     } = totals;
-    let traffic = Traffic { sessions_total: requests, bytes_in, bytes_out, requests, responses, ..gauges };
+    let traffic = Traffic { sessions_total: requests, bytes_in, bytes_out, requests, responses, tunnels, ..gauges };
     let upstream = Upstream {
         connect_errors,
         response_errors,

@@ -130,6 +130,8 @@ pub(super) struct Traffic {
     /// By class: 1xx to 5xx, others.
     pub(super) responses: [u64; 6],
     pub(super) internal_errors: u64,
+    /// Tunnels now.
+    pub(super) tunnels: u64,
 }
 
 /// Where clients come in.

@@ -13,10 +13,6 @@ fn other_protocols_are_not_asked_for() {
     let bench = Bench::new();
     for lines in [
         "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n",
-        "Connection: Upgrade\r\nUpgrade: h2c, websocket\r\n",
-        "Connection: Upgrade\r\nUpgrade: websocket, h2c\r\n",
-        "Connection: Upgrade\r\nUpgrade: websocket\r\nUpgrade: h2c\r\n",
-        "Connection: Upgrade\r\nUpgrade: h2c\r\nUpgrade: websocket\r\n",
         "Connection: Upgrade\r\nUpgrade: TLS/1.0\r\n",
         "Connection: Upgrade\r\nUpgrade: websocket/13\r\n",
         "Connection: Upgrade\r\nUpgrade:\r\n",
@@ -35,6 +31,16 @@ fn other_protocols_are_not_asked_for() {
         let length = if body { "Content-Length: 4\r\n\r\nbody" } else { "\r\n" };
         assert_eq!(bench.ask(format!("{line}\r\nHost: a\r\n{WEBSOCKET}{length}")).text(), "s1", "{line}");
         assert_eq!(bench.origin.last().head.one("upgrade"), None, "{line}");
+    }
+}
+
+#[test]
+fn of_several_protocols_only_the_allowed_one_is_asked_for() {
+    let bench = Bench::new();
+    for lines in ["h2c, websocket", "websocket, h2c", "websocket\r\nUpgrade: h2c", "h2c\r\nUpgrade: websocket"] {
+        // This server does not switch.
+        assert_eq!(bench.ask(get(&format!("Connection: Upgrade\r\nUpgrade: {lines}\r\n"))).text(), "s1", "{lines:?}");
+        assert_eq!(bench.origin.last().head.all("upgrade"), ["websocket"], "{lines:?}");
     }
 }
 

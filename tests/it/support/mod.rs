@@ -13,7 +13,7 @@ use std::{
 
 pub(crate) use origin::{Closed, Origin, ok};
 pub(crate) use process::{Balancer, Lb, config_file, finished};
-pub(crate) use wire::{Client, Response, Wire};
+pub(crate) use wire::{Client, Head, Response, Wire};
 
 /// Longest wait for anything; far more than it should take, because test machines are slow and busy.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
