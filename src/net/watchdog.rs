@@ -32,7 +32,8 @@ impl Watchdog {
         Self { sleep: tokio::time::sleep(Duration::ZERO), armed: None }
     }
 
-    /// Whether `deadline` has passed; if not, the task is woken when it does. `None` never passes.
+    /// Whether `deadline` has passed; if not, the task is woken when it does. `None` never passes. It is polled by one task
+    /// all its life.
     pub fn poll_expired(self: Pin<&mut Self>, cx: &mut Context<'_>, deadline: Option<Millis>) -> bool {
         let mut this = self.project();
         loop {
@@ -43,6 +44,11 @@ impl Watchdog {
             let now = now_coarse();
             if deadline <= now {
                 return true;
+            }
+            // The coarse clock may lag behind the timer, so that the time alone does not tell.
+            if this.armed.is_some_and(|armed| armed <= deadline) && !this.sleep.is_elapsed() {
+                // It is still to come, and wakes this task.
+                return false;
             }
             if this.armed.is_none_or(|armed| deadline < armed) {
                 this.sleep.as_mut().reset(Instant::now() + now.until(deadline));

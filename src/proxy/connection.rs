@@ -76,7 +76,8 @@ pub(super) async fn serve(frontend: Rc<Frontend>, mut stream: TcpStream, address
         .header_read_timeout(None)
         .max_headers(MAX_HEADERS)
         .max_header_size(head)
-        .max_buf_size(head.max(64 * 1024))
+        // A body of 64 KiB with its head comes in one read.
+        .max_buf_size(head.max(128 * 1024))
         .serve_connection(io, TowerToHyperService::new(stack(Rc::clone(&client))))
         .with_upgrades();
     match drive(&mut connection, &client, enrolled).await {

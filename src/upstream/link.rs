@@ -23,10 +23,13 @@ use crate::{
     net::Millis,
 };
 
-/// What one read takes when little is expected; on the stack.
+/// What one read takes when little is expected.
 const SMALL_READ: usize = 16 * 1024;
 /// What one read takes in the middle of a large body.
 const LARGE_READ: usize = 128 * 1024;
+/// Less than this is copied out of a larger buffer: a client that reads slowly would otherwise keep much memory for little
+/// data.
+const LITTLE: usize = 4 * 1024;
 /// Responses in between (1xx) that a server may give to one request.
 const MOST_INTERIM: u32 = 16;
 
@@ -65,8 +68,8 @@ pub struct Link {
     body: Decoder,
     /// Whether the exchange in progress, or the last one, leaves the connection as it found it.
     keep_alive: bool,
-    /// The last read took all that it could: there is probably more.
-    eager: bool,
+    /// Bytes that the last read brought: the next one is likely to bring as many.
+    last_read: usize,
 }
 
 impl Link {
@@ -82,7 +85,7 @@ impl Link {
             interim: 0,
             body: Decoder::Length(0),
             keep_alive: true,
-            eager: false,
+            last_read: 0,
         })
     }
 
@@ -91,7 +94,7 @@ impl Link {
         self.method.clone_from(&parts.method);
         self.interim = 0;
         self.keep_alive = false;
-        self.eager = false;
+        self.may_be_head = false;
         self.outbox.head(parts, framing);
     }
 
@@ -235,34 +238,33 @@ impl Link {
 
     /// Reads what is there; nothing at the end of the stream.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
-        let large = match &self.body {
-            Decoder::Length(left) => *left >= SMALL_READ as u64,
-            Decoder::Chunked(_) | Decoder::UntilClose => self.eager,
-        };
-        let read = if large { ready!(self.poll_read_large(cx)) } else { ready!(self.poll_read_small(cx)) }?;
+        let left = self.body.left().map_or(0, |left| usize::try_from(left).unwrap_or(LARGE_READ));
+        let read = match left.max(self.last_read) {
+            ..LITTLE => ready!(self.poll_read_little(cx)),
+            LITTLE..SMALL_READ => ready!(self.poll_read_much(cx, SMALL_READ)),
+            SMALL_READ.. if left > 0 => ready!(self.poll_read_much(cx, left.min(LARGE_READ))),
+            SMALL_READ.. => ready!(self.poll_read_much(cx, LARGE_READ)),
+        }?;
+        self.last_read = read.len();
         if !read.is_empty() {
             self.traffic.received(read.len());
         }
         Poll::Ready(Ok(read))
     }
 
-    fn poll_read_small(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+    /// Reads to the stack and copies: most responses are smaller than any buffer that would be good for all.
+    fn poll_read_little(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
         let mut space = [const { MaybeUninit::uninit() }; SMALL_READ];
         let mut buffer = ReadBuf::uninit(&mut space);
         ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
-        let read = Bytes::copy_from_slice(buffer.filled());
-        self.eager = read.len() == SMALL_READ;
-        Poll::Ready(Ok(read))
+        Poll::Ready(Ok(Bytes::copy_from_slice(buffer.filled())))
     }
 
-    fn poll_read_large(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
-        let expected = self.left().map_or(LARGE_READ, |left| usize::try_from(left).unwrap_or(LARGE_READ));
-        let mut buffer = BytesMut::with_capacity(expected.min(LARGE_READ));
+    fn poll_read_much(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<io::Result<Bytes>> {
+        let mut buffer = BytesMut::with_capacity(most);
         ready!(pin!(self.stream.read_buf(&mut buffer)).poll(cx))?;
-        self.eager = buffer.len() == buffer.capacity();
-        // A client that reads slowly would otherwise keep much memory for little data.
-        let much = buffer.len() >= buffer.capacity() / 4;
-        Poll::Ready(Ok(if much { buffer.freeze() } else { Bytes::copy_from_slice(&buffer) }))
+        let little = buffer.len() < LITTLE.max(buffer.capacity() / 4);
+        Poll::Ready(Ok(if little { Bytes::copy_from_slice(&buffer) } else { buffer.freeze() }))
     }
 }
 
