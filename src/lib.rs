@@ -11,6 +11,7 @@
 //! FLOOR 1  sticky     cookies: read, issue, strip
 //! FLOOR 1  health     the rise/fall machine
 //! FLOOR 1  retry      what may be sent again
+//! FLOOR 1  queue      who waits for a place on a server, and who gets the next one
 //! FLOOR 1  http_rules request validation, hop-by-hop and forwarding headers, the event -> status and flags table
 //! FLOOR 1  config     raw (serde) -> validated
 //! FLOOR 1  swim       foca wrapped sans-IO: identity, record, Node::handle(now, input) -> outputs
@@ -36,6 +37,7 @@ pub mod balance;
 pub mod config;
 pub mod health;
 pub mod http_rules;
+pub mod queue;
 pub mod retry;
 pub mod sticky;
 pub mod swim;
