@@ -3,6 +3,7 @@
 use std::{
     io,
     net::{TcpListener, UdpSocket},
+    num::NonZeroU32,
     sync::{Arc, atomic::AtomicU64},
     time::{Duration, Instant, SystemTime},
 };
@@ -93,7 +94,7 @@ impl Balancer {
     fn start(config: Config, bound: Bound, file: ConfigFile) -> Result<Self, StartError> {
         let Bound { listeners, stats, gossip } = bound;
         let (started, now) = (SystemTime::now(), Instant::now());
-        let registry = Arc::new(Registry::new(config.workers.get(), &frontend_names(&config), now));
+        let registry = Arc::new(Registry::new(config.workers.get(), &frontends(&config), now));
         registry.apply(now, Command::Pools(config.pools.clone()));
         names::publish_known(&registry, &config.pools);
         let log = match config.log {
@@ -150,7 +151,7 @@ impl Balancer {
             }
         };
         if let Some(listener) = self.config.listeners.iter().find(|listener| !config.has_pool(&listener.pool)) {
-            let Listener { name, bind: _, pool } = listener;
+            let Listener { name, bind: _, pool, maxconn: _ } = listener;
             tracing::error!("the listener '{name}' feeds the pool '{pool}', which the new configuration does not have");
             tracing::error!("the configuration was not reloaded: nothing has changed (restart to change listeners)");
             return;
@@ -255,9 +256,10 @@ fn settings_of(config: &Config) -> Settings {
 }
 
 /// The stats page is a frontend, too.
-fn frontend_names(config: &Config) -> Vec<PoolName> {
+fn frontends(config: &Config) -> Vec<(PoolName, Option<NonZeroU32>)> {
     let stats = config.stats.is_some().then(|| PoolName::parse(STATS_PROXY).ok()).flatten();
-    stats.into_iter().chain(config.listeners.iter().map(|listener| listener.name.clone())).collect()
+    let listeners = config.listeners.iter().map(|listener| (listener.name.clone(), listener.maxconn));
+    stats.into_iter().map(|name| (name, None)).chain(listeners).collect()
 }
 
 /// Client connections, without those of people who watch.
@@ -272,7 +274,10 @@ fn what_is_open(registry: &Registry) -> String {
     let snapshot = registry.snapshot();
     let servers = snapshot.pools.iter().flat_map(|pool| &pool.servers);
     let busy = servers.map(|server| (&server.name, server.live.in_flight.now())).filter(|(_, requests)| *requests > 0);
-    let busy: Vec<_> = busy.map(|(name, requests)| format!("{name}: {}", counted(requests, "request"))).collect();
+    let busy = busy.map(|(name, requests)| format!("{name}: {}", counted(requests, "request")));
+    let queued: usize = snapshot.pools.iter().map(|pool| pool.live.waiting()).sum();
+    let queued = (queued > 0).then(|| format!("{queued} queued"));
+    let busy: Vec<_> = busy.chain(queued).collect();
     let connections = counted(open_connections(registry), "connection");
     if busy.is_empty() { connections } else { format!("{connections} ({})", busy.join(", ")) }
 }
@@ -280,7 +285,7 @@ fn what_is_open(registry: &Registry) -> String {
 /// The entrances of each worker.
 fn entrances(config: &Config, listeners: Vec<Vec<Vec<TcpListener>>>, registry: &Registry) -> Vec<Vec<Entrance>> {
     let mut workers: Vec<Vec<Entrance>> = (0..config.workers.get()).map(|_| Vec::new()).collect();
-    for (Listener { name, bind: _, pool }, addresses) in config.listeners.iter().zip(listeners) {
+    for (Listener { name, bind: _, pool, maxconn: _ }, addresses) in config.listeners.iter().zip(listeners) {
         let Some(frontend) = registry.frontends().iter().find(|frontend| frontend.name == *name) else { continue };
         for copies in addresses {
             for (entrances, listener) in workers.iter_mut().zip(copies) {

@@ -10,6 +10,7 @@ use std::{
 };
 
 use http::HeaderValue;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::worker::{Frontend, Settings, Worker};
 use crate::{
@@ -34,7 +35,9 @@ pub(super) struct Client {
     upload: RefCell<Option<Rc<Upload>>>,
     counted: Cell<(u64, u64)>,
     stopped_reading: Cell<bool>,
+    // Before the permit: whoever gets that next must not be counted beside this one.
     _occupied: Occupied<FrontendLive>,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 /// How long a new connection may take to send its first byte once the worker drains.
@@ -80,9 +83,9 @@ impl Client {
     pub(super) fn new(
         worker: &Rc<Worker>,
         frontend: &Rc<Frontend>,
-        address: SocketAddr,
-        local: SocketAddr,
+        (address, local): (SocketAddr, SocketAddr),
         pulse: Arc<Pulse>,
+        permit: Option<OwnedSemaphorePermit>,
     ) -> Rc<Self> {
         let text = |text: String| HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"));
         let stage = Stage::Idle { since: now_coarse(), received: 0, first: true };
@@ -103,6 +106,7 @@ impl Client {
             counted: Cell::new((0, 0)),
             stopped_reading: Cell::new(false),
             _occupied: Occupied::enter(&frontend.live),
+            _permit: permit,
         };
         add(&client.counters().connections, 1);
         Rc::new(client)

@@ -14,7 +14,7 @@ use std::{
 use http::Request;
 use hyper::{body::Incoming, server::conn::http1, service::Service};
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
-use tokio::{io::AsyncWriteExt, net::TcpStream};
+use tokio::{io::AsyncWriteExt, net::TcpStream, sync::OwnedSemaphorePermit};
 
 use super::{
     body::ResponseBody,
@@ -45,11 +45,17 @@ enum End {
     Overdue(Overdue),
 }
 
-/// Serves one connection until it ends.
-pub(super) async fn serve(frontend: Rc<Frontend>, stream: TcpStream, address: SocketAddr, enrolled: Enrolled) {
+/// Serves one connection until it ends; `permit` is of those that the frontend has, if it is limited.
+pub(super) async fn serve(
+    frontend: Rc<Frontend>,
+    stream: TcpStream,
+    address: SocketAddr,
+    enrolled: Enrolled,
+    permit: Option<OwnedSemaphorePermit>,
+) {
     let local = stream.local_addr().unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
     let pulse = Arc::new(Pulse::new());
-    let client = Client::new(enrolled.worker(), &frontend, address, local, Arc::clone(&pulse));
+    let client = Client::new(enrolled.worker(), &frontend, (address, local), Arc::clone(&pulse), permit);
     let io = TokioIo::new(Metered::new(stream, pulse));
     let head = client.settings.limits.head;
     let mut connection = http1::Builder::new()
@@ -165,6 +171,7 @@ fn note_bad_request(client: &Client, status: u16, bytes: u64, cause: Cause) {
         termination: Termination { cause, phase: Phase::Request, ..Termination::default() },
         connections: (client.worker.registry.connections(), client.frontend.live.connections.now()),
         in_flight: (0, 0),
+        queued: (0, 0),
         retries: 0,
         redispatched: false,
         request: None,

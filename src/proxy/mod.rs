@@ -15,6 +15,7 @@ mod client;
 mod connection;
 mod exchange;
 mod forward;
+mod queue;
 mod stack;
 mod tunnel;
 mod worker;
