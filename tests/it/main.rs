@@ -17,6 +17,7 @@ mod cluster;
 mod demo;
 mod faults;
 mod leaving;
+mod queue;
 mod regressions;
 mod reload;
 mod requests;
