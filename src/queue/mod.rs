@@ -228,7 +228,8 @@ impl<W> Queue<W> {
         grants
     }
 
-    /// Who has waited longest of those that may go to the server; `None` in the server's place is the pool's line.
+    /// Who has waited longest of those that may go to the server, and in which line: in the server's own, or `None` for
+    /// the pool's.
     fn first_for(&self, server: usize) -> Option<(Ticket, Option<ServerId>)> {
         let seat = &self.servers[server];
         let bound =

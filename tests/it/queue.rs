@@ -375,10 +375,13 @@ fn a_body_waits_with_its_request() {
 fn a_try_that_fails_gives_its_place_back_before_the_next() {
     let refusing = Refusing::new();
     let server = format!("--server=s1={},maxconn=1", refusing.address);
-    let balancer = Balancer::alone(&[&server]);
+    let balancer = Balancer::alone(&["--stats=127.0.0.1:0", &server]);
     assert_eq!(balancer.client().get("/refused").status(), 503);
     let line = balancer.logged_path("/refused");
     assert_eq!((&line["term"], &line["retries"]), (&"SC--".into(), &3.into()));
+    // It never waited for itself.
+    let backend = row(&balancer, "nodes", "BACKEND");
+    assert_eq!((backend["lbtot"].as_str(), backend["econ"].as_str()), ("4", "4"));
 }
 
 #[test]

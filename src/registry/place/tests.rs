@@ -13,7 +13,7 @@ use crate::{
     registry::{Command, Registry, ResolvedServer},
 };
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(15);
 
 fn name() -> PoolName {
     PoolName::parse("nodes").unwrap()
@@ -104,6 +104,49 @@ fn threads_never_hold_more_places_than_there_are_and_all_are_served() {
     let pool = pool(&registry);
     assert_eq!(pool.live.waiting(), 0);
     assert!(pool.servers.iter().all(|server| server.live.in_flight.now() == 0));
+}
+
+#[test]
+fn a_place_that_is_given_back_while_somebody_begins_to_wait_is_not_missed() {
+    const ROUNDS: usize = 20_000;
+    let registry = registry(1, 9, &[("s1", None)]);
+    let (begun, ended) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let comes = {
+        let (pool, begun, ended) = (pool(&registry), Arc::clone(&begun), Arc::clone(&ended));
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            for round in 1..=ROUNDS {
+                spin_until(&begun, round);
+                match pool.claim(None, &[]) {
+                    Claim::Taken { place, .. } => drop(place),
+                    Claim::Full(wish) => {
+                        let waiting = pool.live.enqueue(wish).unwrap();
+                        drop(runtime.block_on(served(waiting)));
+                    }
+                    Claim::NoServer => panic!("no server"),
+                }
+                ended.store(round, SeqCst);
+            }
+        })
+    };
+    let pool = pool(&registry);
+    for round in 1..=ROUNDS {
+        let place = take(&pool);
+        begun.store(round, SeqCst);
+        // The two meet at another moment each time.
+        (0..round % 400).for_each(|_| std::hint::spin_loop());
+        drop(place);
+        while !comes.is_finished() && ended.load(SeqCst) < round {
+            std::thread::yield_now();
+        }
+    }
+    comes.join().unwrap();
+}
+
+fn spin_until(counter: &AtomicUsize, value: usize) {
+    while counter.load(SeqCst) < value {
+        std::thread::yield_now();
+    }
 }
 
 #[tokio::test]
