@@ -11,9 +11,8 @@ use tokio::{
 
 use crate::{
     config::LogFormat,
-    model::PoolName,
     proxy::{Frontend, Settings, Worker, accept_loop, accept_pending},
-    registry::{FrontendLive, Registry, Slot},
+    registry::{Registry, Slot},
     telemetry::LogBuffer,
 };
 
@@ -31,8 +30,7 @@ pub(super) enum Signal {
 /// A listening socket of one worker, with what comes in there.
 pub(super) struct Entrance {
     pub(super) listener: net::TcpListener,
-    pub(super) frontend: Arc<FrontendLive>,
-    pub(super) pool: PoolName,
+    pub(super) frontend: Frontend,
 }
 
 /// What a worker is built from.
@@ -76,8 +74,8 @@ async fn serve(parts: WorkerParts) -> io::Result<()> {
     let WorkerParts { slot, entrances, registry, settings, log_format, log, mut signal } = parts;
     let worker = Worker::new(slot, &registry, settings, log_format, log);
     let mut open = Vec::with_capacity(entrances.len());
-    for Entrance { listener, frontend, pool } in entrances {
-        open.push((TcpListener::from_std(listener)?, Rc::new(Frontend { live: frontend, pool })));
+    for Entrance { listener, frontend } in entrances {
+        open.push((TcpListener::from_std(listener)?, Rc::new(frontend)));
     }
     tokio::select! {
         _ = join_all(open.iter().map(|(listener, frontend)| accept_loop(listener, &worker, frontend))) => {}

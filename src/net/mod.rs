@@ -3,11 +3,13 @@
 mod clock;
 mod listen;
 mod metered;
+mod proxy_header;
 mod resolve;
 mod watchdog;
 
 pub use clock::{Millis, now_coarse};
 pub use listen::{BindError, bind_all, bind_udp, listen_addresses};
 pub use metered::{Metered, Pulse};
+pub use proxy_header::{ProxyHeaderError, ProxyHeaderReader};
 pub use resolve::{ResolveError, resolve};
 pub use watchdog::Watchdog;

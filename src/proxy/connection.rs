@@ -19,6 +19,7 @@ use tokio::{io::AsyncWriteExt, net::TcpStream, sync::OwnedSemaphorePermit};
 use super::{
     body::ResponseBody,
     client::{Client, Overdue, Stage},
+    preface::{Refusal, real_ends, receive_preface},
     stack::stack,
     worker::{Enrolled, Frontend},
 };
@@ -26,7 +27,7 @@ use crate::{
     http_rules::Fault,
     model::{Cause, Phase, Termination},
     net::{Metered, Pulse, Watchdog, now_coarse},
-    registry::{Class, add},
+    registry::{Class, Occupied, add},
     telemetry::{Record, Timers},
 };
 
@@ -48,19 +49,33 @@ enum End {
 /// Serves one connection until it ends; `permit` is of those that the frontend has, if it is limited.
 pub(super) async fn serve(
     frontend: Rc<Frontend>,
-    stream: TcpStream,
+    mut stream: TcpStream,
     address: SocketAddr,
-    enrolled: Enrolled,
+    mut enrolled: Enrolled,
     permit: Option<OwnedSemaphorePermit>,
 ) {
-    let local = stream.local_addr().unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
+    let occupied = Occupied::enter(&frontend.live);
+    add(&frontend.live.counters(enrolled.worker().slot).connections, 1);
+    let mut ends = real_ends(&stream, address);
+    let mut refusal = None;
+    if frontend.proxy_protocol {
+        match receive_preface(&frontend, &mut stream, ends, &mut enrolled).await {
+            Ok(told) => ends = told,
+            Err(why) => refusal = Some(why),
+        }
+    }
     let pulse = Arc::new(Pulse::new());
-    let client = Client::new(enrolled.worker(), &frontend, (address, local), Arc::clone(&pulse), permit);
+    let client = Client::new(enrolled.worker(), &frontend, ends, Arc::clone(&pulse), occupied, permit);
+    match refusal {
+        None => {}
+        Some(Refusal::Silent) => return,
+        Some(Refusal::Blamed(cause)) => return note_bad_request(&client, None, 0, cause),
+    }
     let io = TokioIo::new(Metered::new(stream, pulse));
     let head = client.settings.limits.head;
     let mut connection = http1::Builder::new()
-        // One small `send` costs less than a `writev` of two pieces.
-        .writev(false)
+        // Large bodies are not copied; `Metered` joins small pieces, which costs less than a `writev`.
+        .writev(true)
         .pipeline_flush(false)
         .auto_date_header(false)
         // `Client` keeps the time; hyper's timer would be moved for each request.
@@ -72,18 +87,25 @@ pub(super) async fn serve(
         .with_upgrades();
     match drive(&mut connection, &client, enrolled).await {
         End::Closed => {}
-        End::Failed(error) => refused(&client, &error),
+        End::Failed(error) => {
+            refused(&client, &error);
+            if client.is_unframed()
+                && let Some(parts) = connection.into_parts()
+            {
+                parts.io.into_inner().reset();
+            }
+        }
         End::Overdue(Overdue::Head) => {
             let answer = request_timeout();
-            note_bad_request(&client, 408, answer.len() as u64, Cause::ClientTimeout);
+            note_bad_request(&client, Some(408), answer.len() as u64, Cause::ClientTimeout);
             if let Some(parts) = connection.into_parts() {
                 // A client that does not read its error has lost nothing by it.
                 let _unread = tokio::time::timeout(LAST_WORDS, last_words(parts.io.into_inner(), &answer)).await;
             }
         }
         // Dropping the connection drops the request that is in it, which counts and logs itself.
-        End::Overdue(Overdue::Reading) => client.note_stopped_reading(),
-        End::Overdue(Overdue::Idle | Overdue::Sending) => {}
+        End::Overdue(Overdue::Reading) => client.note_too_slow(),
+        End::Overdue(Overdue::Idle | Overdue::Sending | Overdue::Alarm) => {}
     }
 }
 
@@ -114,11 +136,17 @@ where
             if !watchdog.as_mut().poll_expired(cx, Some(deadline)) {
                 return Poll::Pending;
             }
-            if overdue != Overdue::Sending {
-                return Poll::Ready(End::Overdue(overdue));
+            match overdue {
+                // The request ends with an answer of its own.
+                Overdue::Sending => client.expire_upload(),
+                Overdue::Alarm => {
+                    client.wake_at(None);
+                    if let Poll::Ready(result) = Pin::new(&mut *connection).poll(cx) {
+                        return Poll::Ready(result.map_or_else(End::Failed, |()| End::Closed));
+                    }
+                }
+                Overdue::Idle | Overdue::Head | Overdue::Reading => return Poll::Ready(End::Overdue(overdue)),
             }
-            // The request ends with an answer of its own.
-            client.expire_upload();
         }
     })
     .await
@@ -143,18 +171,21 @@ fn request_timeout() -> Vec<u8> {
 /// hyper has answered a request that it could not read; counts and logs it.
 fn refused(client: &Client, error: &hyper::Error) {
     match client.stage() {
-        _ if error.is_parse_too_large() => note_bad_request(client, 431, 0, Cause::Proxy),
-        _ if error.is_parse() => note_bad_request(client, 400, 0, Cause::Proxy),
+        _ if error.is_parse_too_large() => note_bad_request(client, Some(431), 0, Cause::Proxy),
+        _ if error.is_parse() => note_bad_request(client, Some(400), 0, Cause::Proxy),
         // The client left in the middle of a head.
-        Stage::Head { .. } => note_bad_request(client, 400, 0, Cause::Client),
+        Stage::Head { .. } => note_bad_request(client, Some(400), 0, Cause::Client),
         Stage::Idle { .. } | Stage::Busy | Stage::Closing => {}
     }
 }
 
-fn note_bad_request(client: &Client, status: u16, bytes: u64, cause: Cause) {
+/// Counts and logs what is no request; `status` is `None` when nothing is answered.
+fn note_bad_request(client: &Client, status: Option<u16>, bytes: u64, cause: Cause) {
     let counters = client.counters();
     add(&counters.request_errors, 1);
-    add(&counters.responses[Class::of(status).index()], 1);
+    if let Some(status) = status {
+        add(&counters.responses[Class::of(status).index()], 1);
+    }
     let waited = match client.stage() {
         Stage::Head { since } => since.until(now_coarse()),
         Stage::Idle { .. } | Stage::Busy | Stage::Closing => Duration::ZERO,
@@ -166,7 +197,7 @@ fn note_bad_request(client: &Client, status: u16, bytes: u64, cause: Cause) {
         backend: client.frontend.live.name.as_str(),
         server: None,
         timers: Timers { total: waited, ..Timers::default() },
-        status: Some(status),
+        status,
         bytes,
         termination: Termination { cause, phase: Phase::Request, ..Termination::default() },
         connections: (client.worker.registry.connections(), client.frontend.live.connections.now()),

@@ -11,14 +11,14 @@ use std::{
 
 use tokio::sync::{Notify, watch};
 
-use super::body::RequestBody;
+use super::pace::Pace;
 use crate::{
     config::{Limits, LogFormat, Timeouts},
-    model::PoolName,
+    model::{Networks, PoolName},
     net::{Millis, now_coarse},
     registry::{FrontendLive, Pool, Reader, Registry, Slot, Snapshot},
     telemetry::{LogBuffer, Record, write_haproxy, write_json},
-    upstream::{IdleLinks, LinkLimits},
+    upstream::IdleLinks,
 };
 
 /// What an operator can change while the balancer runs; new connections see the change.
@@ -26,13 +26,14 @@ use crate::{
 pub struct Settings {
     /// How long things may take.
     pub timeouts: Timeouts,
-    /// How large things may be.
+    /// How large things may be, and how slow.
     pub limits: Limits,
 }
 
 impl Settings {
-    pub(super) fn link_limits(&self) -> LinkLimits {
-        LinkLimits { silence: self.timeouts.server, head: self.limits.head }
+    /// What is asked of a client that sends or reads a body.
+    pub(super) fn pace(&self) -> Pace {
+        Pace::new(self.limits.min_rate, self.timeouts.client)
     }
 }
 
@@ -43,6 +44,10 @@ pub struct Frontend {
     pub live: Arc<FrontendLive>,
     /// The pool.
     pub pool: PoolName,
+    /// Whether each connection begins with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
+    /// Proxies whose word about their clients is believed.
+    pub trusted_proxies: Networks,
 }
 
 /// What all connections of one worker share.
@@ -50,7 +55,7 @@ pub struct Frontend {
 pub struct Worker {
     pub(super) slot: Slot,
     pub(super) registry: Arc<Registry>,
-    pub(super) idle: RefCell<IdleLinks<RequestBody>>,
+    pub(super) idle: RefCell<IdleLinks>,
     reader: RefCell<Reader>,
     settings: watch::Receiver<Settings>,
     log: Option<RefCell<LogBuffer>>,
@@ -59,6 +64,8 @@ pub struct Worker {
     roster: RefCell<Roster>,
     draining: Cell<Option<Millis>>,
     empty: Notify,
+    complained: Cell<Option<Millis>>,
+    untold: Cell<u64>,
 }
 
 /// The connections that are open, and how to wake each.
@@ -70,6 +77,8 @@ struct Roster {
 
 /// How often idle connections are looked through for ones that servers closed.
 const SWEEP: Duration = Duration::from_secs(5);
+/// Least time between two complaints about connections.
+const COMPLAINTS: Duration = Duration::from_secs(10);
 /// How long a log line may wait for others.
 const LOG_DELAY: Duration = Duration::from_millis(50);
 
@@ -95,6 +104,8 @@ impl Worker {
             roster: RefCell::default(),
             draining: Cell::new(None),
             empty: Notify::new(),
+            complained: Cell::new(None),
+            untold: Cell::new(0),
         })
     }
 
@@ -143,6 +154,21 @@ impl Worker {
                 emptied.await;
             }
         }
+    }
+
+    /// Tells the operator of a connection that was closed, now and then: an attacker must not fill the log.
+    pub(super) fn complain(&self, what: &str) {
+        let now = now_coarse();
+        let untold = self.untold.get();
+        if self.complained.get().is_some_and(|last| last.after(COMPLAINTS) > now) {
+            self.untold.set(untold + 1);
+            return;
+        }
+        self.complained.set(Some(now));
+        self.untold.set(0);
+        let before =
+            if untold > 0 { format!(" (and {untold} more since the last such message)") } else { String::new() };
+        tracing::warn!("{what}{before}");
     }
 
     /// Since when no connection gets another request.

@@ -12,15 +12,18 @@
 
 mod admin;
 mod architecture;
+mod backpressure;
 mod cli;
 mod cluster;
 mod demo;
 mod faults;
+mod hazards;
 mod leaving;
+mod proxies;
 mod queue;
 mod regressions;
 mod reload;
-mod requests;
 mod sticky;
 mod support;
+mod timeouts;
 mod traffic;

@@ -184,6 +184,11 @@ fn those_who_wait_are_served_in_their_order_and_shown() {
     assert_eq!(desk.0.0.lock().unwrap().most, 1);
     let line = balancer.logged_path("/3");
     assert_eq!((&line["backend_queue"], &line["srv_queue"], &line["term"]), (&2.into(), &0.into(), &"----".into()));
+    // The connection was kept; the time in the queue is not the server's.
+    let timers = balancer.logged_path("/1")["timers"].clone();
+    let [head, queue, connect, response, all] =
+        ["TR", "Tw", "Tc", "Tr", "Ta"].map(|name| timers[name].as_i64().unwrap());
+    assert!(queue > 0 && head + queue + connect + response <= all, "{timers}");
     wait_until("the last is counted", PATIENCE, || row(&balancer, "nodes", "s1")["qtime_max"] != "0");
     let (server, backend) = (row(&balancer, "nodes", "s1"), row(&balancer, "nodes", "BACKEND"));
     assert_eq!((server["smax"].as_str(), backend["qmax"].as_str(), backend["qcur"].as_str()), ("1", "4", "0"));
