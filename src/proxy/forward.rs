@@ -210,6 +210,8 @@ async fn send(mut outgoing: Outgoing<'_>, sticky: &Sticky, exchange: &mut Exchan
             Decision::Again { after } => {
                 exchange.retried(false);
                 tried.clear();
+                // A pause needs no place: others may be served meanwhile.
+                exchange.leave_server();
                 tokio::time::sleep(after).await;
             }
         }

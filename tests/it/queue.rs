@@ -392,6 +392,17 @@ fn a_try_that_fails_gives_its_place_back_before_the_next() {
 }
 
 #[test]
+fn who_pauses_before_another_try_holds_no_place() {
+    let refusing = Refusing::new();
+    let (balancer, _file) = balancer(&[], "retries = 100", &[&format!("--server=s1={}", refusing.address)]);
+    let _client = asking(&balancer, "/", "");
+    let sessions = |service| row(&balancer, "nodes", service)["scur"].clone();
+    wait_until("it is there", PATIENCE, || sessions("BACKEND") == "1");
+    wait_until("it pauses", PATIENCE, || sessions("s1") == "0");
+    assert_eq!(sessions("BACKEND"), "1");
+}
+
+#[test]
 fn a_stopping_balancer_serves_who_waits() {
     let desk = Desk::new();
     let s1 = desk.origin("s1");
