@@ -11,6 +11,7 @@
 //! FLOOR 1  sticky     cookies: read, issue, strip
 //! FLOOR 1  health     the rise/fall machine
 //! FLOOR 1  retry      what may be sent again
+//! FLOOR 1  queue      who waits for a place on a server, and who gets the next one
 //! FLOOR 1  http_rules request validation, hop-by-hop and forwarding headers, the event -> status and flags table
 //! FLOOR 1  h1         requests to bytes, bytes to responses
 //! FLOOR 1  config     raw (serde) -> validated
@@ -40,6 +41,7 @@ pub mod h1;
 pub mod health;
 pub mod http_rules;
 pub mod proxy_protocol;
+pub mod queue;
 pub mod retry;
 pub mod sticky;
 pub mod swim;

@@ -92,8 +92,8 @@ const fn is_same(one: &str, other: &str) -> bool {
 pub(super) const COLUMNS: &[Column] = &[
     every("pxname", |row| row.proxy.name.clone().into()),
     every("svname", |row| row.service().to_owned().into()),
-    upstream("qcur", |_| ZERO),
-    upstream("qmax", |_| ZERO),
+    upstream("qcur", |upstream| upstream.queue.now.into()),
+    upstream("qmax", |upstream| upstream.queue.most.into()),
     traffic("scur", |traffic| traffic.sessions.into()),
     traffic("smax", |traffic| traffic.sessions_most.into()),
     traffic("slim", |traffic| traffic.sessions_limit.into()),
@@ -115,7 +115,7 @@ pub(super) const COLUMNS: &[Column] = &[
     upstream("chkdown", |upstream| upstream.downs.into()),
     upstream("lastchg", |upstream| Value::Seconds(upstream.unchanged)),
     upstream("downtime", |upstream| upstream.downtime.map_or(Value::Empty, Value::Seconds)),
-    never("qlimit"),
+    server("qlimit", |server| server.queue_limit.into()),
     every("pid", |_| Value::Number(1)),
     every("iid", |row| row.proxy.number.into()),
     every("sid", |row| match row.part {

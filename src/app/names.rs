@@ -72,8 +72,9 @@ impl Followed {
 
     fn publish(&self, registry: &Registry) {
         let resolved = |(server, known): &(StaticServer, Known)| {
-            let StaticServer { name, address: _, weight, backup } = server;
-            ResolvedServer { name: name.clone(), address: known.address, weight: *weight, backup: *backup }
+            let StaticServer { name, address: _, weight, backup, maxconn } = server;
+            let (weight, backup, maxconn) = (*weight, *backup, *maxconn);
+            ResolvedServer { name: name.clone(), address: known.address, weight, backup, maxconn }
         };
         let servers = self.servers.iter().map(resolved).collect();
         registry.apply(Instant::now(), Command::Static { pool: self.name.clone(), servers });

@@ -3,6 +3,7 @@
 use std::{
     io,
     net::{TcpListener, UdpSocket},
+    num::NonZeroU32,
     sync::{Arc, atomic::AtomicU64},
     time::{Duration, Instant, SystemTime},
 };
@@ -98,7 +99,7 @@ impl Balancer {
     fn start(config: Config, bound: Bound, file: ConfigFile) -> Result<Self, StartError> {
         let Bound { listeners, stats, gossip } = bound;
         let (started, now) = (SystemTime::now(), Instant::now());
-        let registry = Arc::new(Registry::new(config.workers.get(), &frontend_names(&config), now));
+        let registry = Arc::new(Registry::new(config.workers.get(), &frontends(&config), now));
         registry.apply(now, Command::Pools(config.pools.clone()));
         names::publish_known(&registry, &config.pools);
         let log = match config.log {
@@ -260,9 +261,10 @@ fn settings_of(config: &Config) -> Settings {
 }
 
 /// The stats page is a frontend, too.
-fn frontend_names(config: &Config) -> Vec<PoolName> {
+fn frontends(config: &Config) -> Vec<(PoolName, Option<NonZeroU32>)> {
     let stats = config.stats.is_some().then(|| PoolName::parse(STATS_PROXY).ok()).flatten();
-    stats.into_iter().chain(config.listeners.iter().map(|listener| listener.name.clone())).collect()
+    let listeners = config.listeners.iter().map(|listener| (listener.name.clone(), listener.maxconn));
+    stats.into_iter().map(|name| (name, None)).chain(listeners).collect()
 }
 
 /// Client connections, without those of people who watch.
@@ -277,7 +279,10 @@ fn what_is_open(registry: &Registry) -> String {
     let snapshot = registry.snapshot();
     let servers = snapshot.pools.iter().flat_map(|pool| &pool.servers);
     let busy = servers.map(|server| (&server.name, server.live.in_flight.now())).filter(|(_, requests)| *requests > 0);
-    let busy: Vec<_> = busy.map(|(name, requests)| format!("{name}: {}", counted(requests, "request"))).collect();
+    let busy = busy.map(|(name, requests)| format!("{name}: {}", counted(requests, "request")));
+    let queued: usize = snapshot.pools.iter().map(|pool| pool.live.waiting()).sum();
+    let queued = (queued > 0).then(|| format!("{queued} queued"));
+    let busy: Vec<_> = busy.chain(queued).collect();
     let connections = counted(open_connections(registry), "connection");
     if busy.is_empty() { connections } else { format!("{connections} ({})", busy.join(", ")) }
 }
@@ -286,7 +291,7 @@ fn what_is_open(registry: &Registry) -> String {
 fn entrances(config: &Config, listeners: Vec<Vec<Vec<TcpListener>>>, registry: &Registry) -> Vec<Vec<Entrance>> {
     let mut workers: Vec<Vec<Entrance>> = (0..config.workers.get()).map(|_| Vec::new()).collect();
     for (listener, addresses) in config.listeners.iter().zip(listeners) {
-        let Listener { name, bind: _, pool, proxy_protocol, trusted_proxies, upgrades } = listener;
+        let Listener { name, bind: _, pool, maxconn: _, proxy_protocol, trusted_proxies, upgrades } = listener;
         let Some(frontend) = registry.frontends().iter().find(|frontend| frontend.name == *name) else { continue };
         let upgrades = Upgrades::new(upgrades.iter().map(UpgradeProtocol::as_str));
         for copies in addresses {

@@ -6,14 +6,14 @@ use std::{
     time::Duration,
 };
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, builder::TypedValueParser};
 use http::uri::PathAndQuery;
 
 use crate::{
     agent::RestartPolicy,
     config::{
-        AddressError, Advertise, CheckChoice, GOSSIP_PORT, GossipChoice, HostPort, ListenAddress, LogFormat, Overrides,
-        StaticServer, parse_duration,
+        AddressError, Advertise, CheckChoice, GOSSIP_PORT, GossipChoice, HostPort, ListenAddress, LogFormat, MAX_LIMIT,
+        Overrides, StaticServer, parse_duration,
     },
     model::{Algorithm, PoolName, ServerName, Weight},
 };
@@ -73,6 +73,9 @@ pub(super) struct ServeArgs {
     /// Where traffic comes in: ':80', '0.0.0.0:80', '[::1]:80' or a name with a port; repeatable [default: :80].
     #[arg(long, value_name = "ADDR", env = "LB_LISTEN", value_delimiter = ' ')]
     listen: Vec<ListenAddress>,
+    /// Client connections served at once; others wait to be accepted. 0 is no limit [default: 0].
+    #[arg(long, value_name = "N", env = "LB_MAXCONN", value_parser = limit())]
+    maxconn: Option<u32>,
     /// Stats page, CSV and /metrics [default: off].
     #[arg(long, value_name = "ADDR", env = "LB_STATS")]
     stats: Option<ListenAddress>,
@@ -86,8 +89,16 @@ pub(super) struct ServeArgs {
     #[arg(long, value_name = "HOST[:PORT]", env = "LB_JOIN", value_delimiter = ' ', value_parser = seed)]
     join: Vec<HostPort>,
     /// A server known beforehand; repeatable.
-    #[arg(long, value_name = "[NAME=]HOST:PORT[,weight=N][,backup]", env = "LB_SERVER", value_delimiter = ' ')]
+    #[arg(
+        long,
+        value_name = "[NAME=]HOST:PORT[,weight=N][,maxconn=N][,backup]",
+        env = "LB_SERVER",
+        value_delimiter = ' '
+    )]
     server: Vec<StaticServer>,
+    /// Requests at once on each server; others wait in a queue. 0 is no limit [default: 0].
+    #[arg(long, value_name = "N", env = "LB_SERVER_MAXCONN", value_parser = limit())]
+    server_maxconn: Option<u32>,
     /// How a server is chosen: roundrobin [default: roundrobin].
     #[arg(long, value_name = "ALGORITHM", env = "LB_BALANCE")]
     balance: Option<Algorithm>,
@@ -123,11 +134,13 @@ impl ServeArgs {
         let Self {
             config,
             listen,
+            maxconn,
             stats,
             gossip,
             advertise,
             join,
             server,
+            server_maxconn,
             balance,
             cookie,
             check,
@@ -140,11 +153,13 @@ impl ServeArgs {
         } = self;
         let overrides = Overrides {
             listen,
+            maxconn,
             stats,
             gossip,
             advertise,
             join,
             servers: server,
+            server_maxconn,
             balance,
             cookie,
             check,
@@ -251,6 +266,11 @@ fn seed(text: &str) -> Result<HostPort, AddressError> {
 /// A stats page to ask; `:1936`, as a balancer listens there, is the one on this machine.
 fn stats_target(text: &str) -> Result<HostPort, AddressError> {
     if let Some(port) = text.strip_prefix(':') { format!("127.0.0.1:{port}").parse() } else { text.parse() }
+}
+
+/// A limit on connections or requests.
+fn limit() -> impl TypedValueParser<Value = u32> {
+    clap::value_parser!(u32).range(0..=i64::from(MAX_LIMIT))
 }
 
 fn workers(text: &str) -> Result<NonZeroUsize, String> {

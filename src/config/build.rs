@@ -1,6 +1,9 @@
 //! From what is written to what is meant: every value checked, every problem told.
 
-use std::{num::NonZeroUsize, time::Duration};
+use std::{
+    num::{NonZeroU32, NonZeroUsize},
+    time::Duration,
+};
 
 use toml::Spanned;
 
@@ -9,8 +12,8 @@ use super::{
     ListenAddress, Listener, Overrides, Pool, PoolPolicy, Problems, StaticServer, Stats, Timeouts, UpgradeProtocol,
     checker::Checker,
     raw::{
-        OneOrMore, RawCheck, RawConfig, RawCookie, RawGossip, RawLimits, RawListener, RawLog, RawPool, RawServer,
-        RawStats, RawTimeouts, read,
+        Number, OneOrMore, RawCheck, RawConfig, RawCookie, RawGossip, RawLimits, RawListener, RawLog, RawPool,
+        RawQueue, RawServer, RawStats, RawTimeouts, read,
     },
 };
 use crate::model::{CheckPolicy, CookiePolicy, Networks, PoolName, ServerName, Weight, parse_network};
@@ -21,6 +24,8 @@ pub const GOSSIP_PORT: u16 = 7946;
 const TRAFFIC_PORT: u16 = 80;
 /// How often the stats page loads itself anew.
 const REFRESH: Duration = Duration::from_secs(5);
+/// Largest number for a limit on connections or requests, and for the queue.
+pub const MAX_LIMIT: u32 = 1_000_000;
 /// Most workers: more than any machine has processors to run them.
 const MAX_WORKERS: i64 = 1024;
 
@@ -75,6 +80,7 @@ impl Checker<'_> {
                 name: default_frontend(),
                 bind,
                 pool: first_pool,
+                maxconn: None,
                 proxy_protocol: false,
                 trusted_proxies: Networks::default(),
                 upgrades: vec![UpgradeProtocol::websocket()],
@@ -95,7 +101,7 @@ impl Checker<'_> {
     }
 
     fn listener(&mut self, raw: RawListener, pools: &[Pool]) -> Listener {
-        let RawListener { name, bind, pool, proxy_protocol, trusted_proxies, upgrades } = raw;
+        let RawListener { name, bind, pool, maxconn, proxy_protocol, trusted_proxies, upgrades } = raw;
         let place = pool.as_ref().map(|pool| pool.span().start);
         let pool: PoolName = self.parse(pool, "pool").unwrap_or_else(|| pools[0].name.clone());
         if !pools.iter().any(|known| known.name == pool) {
@@ -125,6 +131,7 @@ impl Checker<'_> {
             name: self.parse(name, "name").unwrap_or_else(default_frontend),
             bind: binds,
             pool,
+            maxconn: self.limit(maxconn, "maxconn").and_then(NonZeroU32::new),
             proxy_protocol,
             trusted_proxies: trusted_proxies
                 .filter_map(|text| self.convert(text, "trusted-proxies", parse_network))
@@ -134,7 +141,8 @@ impl Checker<'_> {
     }
 
     fn pool(&mut self, raw: RawPool) -> Pool {
-        let RawPool { name, balance, cookie, check, retries, server } = raw;
+        let RawPool { name, balance, cookie, check, retries, server_maxconn, queue, server } = raw;
+        let RawQueue { length } = queue;
         let default = PoolPolicy::default();
         Pool {
             name: self.parse(name, "name").unwrap_or_else(default_pool),
@@ -143,6 +151,8 @@ impl Checker<'_> {
                 cookie: cookie.and_then(|cookie| self.cookie(cookie)),
                 check: self.check(check),
                 retries: self.number(retries, "retries", 0..=100).unwrap_or(default.retries),
+                server_maxconn: self.limit(server_maxconn, "server-maxconn").and_then(NonZeroU32::new),
+                queue_length: self.limit(length, "length").map_or(default.queue_length, |length| length as usize),
             },
             servers: server.into_iter().filter_map(|server| self.server(server)).collect(),
         }
@@ -176,7 +186,7 @@ impl Checker<'_> {
 
     fn server(&mut self, raw: Spanned<RawServer>) -> Option<StaticServer> {
         let place = raw.span().start;
-        let RawServer { name, address, weight, backup } = raw.into_inner();
+        let RawServer { name, address, weight, backup, maxconn } = raw.into_inner();
         let Some(address) = address else {
             self.note(Some(place), "a server has no address: address = \"HOST:PORT\" is expected");
             return None;
@@ -187,7 +197,12 @@ impl Checker<'_> {
             None => ServerName::parse(&address.to_string().replace(['[', ']'], "")).ok(),
         };
         let weight = self.number(weight, "weight", 0..=256).and_then(|weight| Weight::new(weight).ok());
-        Some(StaticServer { name: name?, address, weight: weight.unwrap_or_default(), backup })
+        let maxconn = self.limit(maxconn, "maxconn");
+        Some(StaticServer { name: name?, address, weight: weight.unwrap_or_default(), backup, maxconn })
+    }
+
+    fn limit(&mut self, number: Option<Number>, key: &str) -> Option<u32> {
+        self.number(number, key, 0..=i64::from(MAX_LIMIT))
     }
 
     fn stats(&mut self, raw: Spanned<RawStats>) -> Option<Stats> {
@@ -211,9 +226,10 @@ impl Checker<'_> {
     }
 
     fn timeouts(&mut self, raw: RawTimeouts) -> Timeouts {
-        let RawTimeouts { connect, client, server, request_head, keep_alive, tunnel, tunnel_stop, grace } = raw;
+        let RawTimeouts { queue, connect, client, server, request_head, keep_alive, tunnel, tunnel_stop, grace } = raw;
         let default = Timeouts::default();
         Timeouts {
+            queue: self.duration(queue, "queue").unwrap_or(default.queue),
             connect: self.duration(connect, "connect").unwrap_or(default.connect),
             client: self.duration(client, "client").unwrap_or(default.client),
             server: self.duration(server, "server").unwrap_or(default.server),
@@ -267,11 +283,13 @@ impl Checker<'_> {
 fn override_with(config: &mut Config, overrides: &Overrides, checker: &mut Checker<'_>) {
     let Overrides {
         listen,
+        maxconn,
         stats,
         gossip,
         advertise,
         join,
         servers,
+        server_maxconn,
         balance,
         cookie,
         check,
@@ -286,6 +304,8 @@ fn override_with(config: &mut Config, overrides: &Overrides, checker: &mut Check
     if !listen.is_empty() {
         listener.bind.clone_from(listen);
     }
+    listener.maxconn = maxconn.map_or(listener.maxconn, NonZeroU32::new);
+    pool.policy.server_maxconn = server_maxconn.map_or(pool.policy.server_maxconn, NonZeroU32::new);
     pool.servers.extend(servers.iter().cloned());
     pool.policy.balance = balance.unwrap_or(pool.policy.balance);
     if let Some(name) = cookie {

@@ -17,7 +17,7 @@ mod types;
 mod upgrade;
 
 pub use address::{AddressError, Advertise, Host, HostPort, ListenAddress};
-pub use build::{GOSSIP_PORT, Source};
+pub use build::{GOSSIP_PORT, MAX_LIMIT, Source};
 pub use checker::parse_duration;
 pub use overrides::{CheckChoice, GossipChoice, Overrides};
 pub use problem::{Problem, Problems};

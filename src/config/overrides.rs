@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroUsize, str::FromStr, time::Duration};
 
-use super::{Advertise, HostPort, ListenAddress, LogFormat, StaticServer};
+use super::{Advertise, HostPort, ListenAddress, LogFormat, MAX_LIMIT, StaticServer};
 use crate::model::{Algorithm, CheckKind, ServerName, Weight};
 
 /// What the command line says; `None` and empty lists leave the file's word.
@@ -10,6 +10,8 @@ use crate::model::{Algorithm, CheckKind, ServerName, Weight};
 pub struct Overrides {
     /// Addresses of the first listener.
     pub listen: Vec<ListenAddress>,
+    /// Connections of the first listener at once; 0 is no limit.
+    pub maxconn: Option<u32>,
     /// Address of the stats page.
     pub stats: Option<ListenAddress>,
     /// The cluster member.
@@ -20,6 +22,8 @@ pub struct Overrides {
     pub join: Vec<HostPort>,
     /// Servers of the first pool.
     pub servers: Vec<StaticServer>,
+    /// Requests at once on each server of the first pool that has no number of its own; 0 is no limit.
+    pub server_maxconn: Option<u32>,
     /// How the first pool is balanced.
     pub balance: Option<Algorithm>,
     /// The first pool's cookie.
@@ -90,7 +94,7 @@ impl FromStr for LogFormat {
 impl FromStr for StaticServer {
     type Err = String;
 
-    /// Reads `[NAME=]HOST:PORT[,weight=N][,backup]`.
+    /// Reads `[NAME=]HOST:PORT[,weight=N][,maxconn=N][,backup]`.
     fn from_str(text: &str) -> Result<Self, String> {
         let mut parts = text.split(',');
         let first = parts.next().unwrap_or_default();
@@ -101,15 +105,21 @@ impl FromStr for StaticServer {
         let address: HostPort = address.parse().map_err(|error: super::AddressError| error.to_string())?;
         let name = name.map_or_else(|| address.to_string().replace(['[', ']'], ""), str::to_owned);
         let name = ServerName::parse(&name).map_err(|error| error.to_string())?;
-        let mut server = Self { name, address, weight: Weight::DEFAULT, backup: false };
+        let mut server = Self { name, address, weight: Weight::DEFAULT, backup: false, maxconn: None };
         for option in parts {
             match option.split_once('=') {
                 None if option == "backup" => server.backup = true,
                 Some(("weight", number)) => {
                     server.weight = number.parse().map_err(|error| format!("{number:?}: {error}"))?;
                 }
+                Some(("maxconn", number)) => {
+                    let limit = number.parse().ok().filter(|number| *number <= MAX_LIMIT);
+                    let limit = limit.ok_or_else(|| format!("maxconn={number}: 0 to {MAX_LIMIT} is expected"))?;
+                    server.maxconn = Some(limit);
+                }
                 None | Some(_) => {
-                    return Err(format!("{option:?} is no option of a server: 'weight=N' or 'backup' is expected"));
+                    let known = "'weight=N', 'maxconn=N' or 'backup'";
+                    return Err(format!("{option:?} is no option of a server: {known} is expected"));
                 }
             }
         }
@@ -123,8 +133,9 @@ mod tests {
 
     #[test]
     fn a_server_is_read_with_its_options() {
-        let server: StaticServer = "s1=10.0.0.7:3000,weight=5,backup".parse().unwrap();
+        let server: StaticServer = "s1=10.0.0.7:3000,weight=5,maxconn=9,backup".parse().unwrap();
         assert_eq!((server.name.as_str(), server.weight.get(), server.backup), ("s1", 5, true));
+        assert_eq!(server.maxconn, Some(9));
         let bare: StaticServer = "[::1]:3000".parse().unwrap();
         assert_eq!((bare.name.as_str(), bare.address.to_string().as_str()), ("::1:3000", "[::1]:3000"));
     }
@@ -134,7 +145,8 @@ mod tests {
         for (text, why) in [
             ("s1", "has no port"),
             ("s1=a:1,weight=300", "0 to 256"),
-            ("s1=a:1,slow", "'weight=N' or 'backup'"),
+            ("s1=a:1,slow", "'weight=N', 'maxconn=N' or 'backup'"),
+            ("s1=a:1,maxconn=-1", "0 to 1000000"),
             ("s 1=a:1", "not a name"),
         ] {
             let error = text.parse::<StaticServer>().unwrap_err();

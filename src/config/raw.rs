@@ -35,6 +35,7 @@ pub(super) struct RawListener {
     pub(super) name: Option<Text>,
     pub(super) bind: Option<Spanned<OneOrMore>>,
     pub(super) pool: Option<Text>,
+    pub(super) maxconn: Option<Number>,
     pub(super) proxy_protocol: bool,
     pub(super) trusted_proxies: Vec<Text>,
     pub(super) upgrades: Option<Vec<Text>>,
@@ -55,6 +56,8 @@ pub(super) struct RawPool {
     pub(super) cookie: Option<Spanned<RawCookie>>,
     pub(super) check: RawCheck,
     pub(super) retries: Option<Number>,
+    pub(super) server_maxconn: Option<Number>,
+    pub(super) queue: RawQueue,
     pub(super) server: Vec<Spanned<RawServer>>,
 }
 
@@ -75,11 +78,18 @@ pub(super) struct RawCheck {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(super) struct RawQueue {
+    pub(super) length: Option<Number>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(super) struct RawServer {
     pub(super) name: Option<Text>,
     pub(super) address: Option<Text>,
     pub(super) weight: Option<Number>,
     pub(super) backup: bool,
+    pub(super) maxconn: Option<Number>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -100,6 +110,7 @@ pub(super) struct RawGossip {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(super) struct RawTimeouts {
+    pub(super) queue: Option<Text>,
     pub(super) connect: Option<Text>,
     pub(super) client: Option<Text>,
     pub(super) server: Option<Text>,

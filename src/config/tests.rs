@@ -1,6 +1,9 @@
 //! Configurations as operators write them.
 
-use std::{num::NonZeroUsize, time::Duration};
+use std::{
+    num::{NonZeroU32, NonZeroUsize},
+    time::Duration,
+};
 
 use super::*;
 use crate::model::CheckKind;
@@ -35,16 +38,20 @@ fn a_whole_file_is_read() {
         name = "web"
         bind = [":8080", "[::1]:8081"]
         pool = "apps"
+        maxconn = 1000
         [[pool]]
         name = "apps"
         balance = "roundrobin"
         cookie = { name = "SERVERID" }
         check = { request = "tcp", interval = "500ms", rise = 1, fall = 2 }
         retries = 1
+        server-maxconn = 20
+        queue = { length = 50 }
         [[pool.server]]
         name = "s1"
         address = "web1:3000"
         weight = 5
+        maxconn = 0
         [[pool.server]]
         address = "10.0.0.2:3000"
         backup = true
@@ -56,6 +63,7 @@ fn a_whole_file_is_read() {
         advertise = "10.0.0.1"
         join = ["ha", "ha2:7001"]
         [timeouts]
+        queue = "2s"
         connect = "1s"
         grace = "0"
         [limits]
@@ -69,6 +77,9 @@ fn a_whole_file_is_read() {
     assert_eq!((config.workers.get(), config.listeners[0].bind.len(), pool.servers.len()), (3, 2, 2));
     assert_eq!(pool.policy.check.as_ref().unwrap().kind, CheckKind::Tcp);
     assert_eq!((pool.servers[1].name.as_str(), pool.servers[1].backup), ("10.0.0.2:3000", true));
+    let limits = |index: usize| pool.policy.limit(pool.servers[index].maxconn).map(NonZeroU32::get);
+    assert_eq!((limits(0), limits(1), pool.policy.queue_length), (None, Some(20), 50));
+    assert_eq!((config.listeners[0].maxconn.map(NonZeroU32::get), config.timeouts.queue.as_secs()), (Some(1000), 2));
     assert_eq!((config.timeouts.connect, config.timeouts.grace), (Duration::from_secs(1), Duration::ZERO));
     assert_eq!((config.limits.body, config.log), (Some(1_048_576), LogFormat::Haproxy));
     assert_eq!(config.limits.min_rate, 0);
@@ -133,6 +144,8 @@ fn the_command_line_wins() {
         listen: vec![":8080".parse().unwrap()],
         gossip: Some(GossipChoice::Off),
         servers: vec!["s2=127.0.0.1:2".parse().unwrap()],
+        maxconn: Some(7),
+        server_maxconn: Some(3),
         cookie: Some("SERVERID".into()),
         check: Some(CheckChoice::Kind(CheckKind::Tcp)),
         check_fall: Some(1),
@@ -146,6 +159,8 @@ fn the_command_line_wins() {
     let config = build(text, &overrides).unwrap();
     assert_eq!(config.listeners[0].bind, [ListenAddress::any(8080)]);
     assert_eq!(config.pools[0].servers.len(), 2);
+    let limits = (config.listeners[0].maxconn, config.pools[0].policy.server_maxconn);
+    assert_eq!(limits, (NonZeroU32::new(7), NonZeroU32::new(3)));
     let check = config.pools[0].policy.check.clone().unwrap();
     assert_eq!((check.kind, check.fall, check.rise), (CheckKind::Tcp, 1, 2));
     assert_eq!((config.gossip, config.log), (None, LogFormat::Off));

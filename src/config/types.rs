@@ -1,6 +1,9 @@
 //! The validated configuration.
 
-use std::{num::NonZeroUsize, time::Duration};
+use std::{
+    num::{NonZeroU32, NonZeroUsize},
+    time::Duration,
+};
 
 use super::{Advertise, HostPort, ListenAddress, UpgradeProtocol};
 use crate::model::{Algorithm, CheckPolicy, CookiePolicy, Networks, PoolName, ServerName, Weight};
@@ -62,6 +65,8 @@ pub struct Listener {
     pub bind: Vec<ListenAddress>,
     /// The pool it feeds.
     pub pool: PoolName,
+    /// Client connections that are served at once; the others wait to be accepted. `None` is no limit.
+    pub maxconn: Option<NonZeroU32>,
     /// Whether each connection begins with a header of the PROXY protocol.
     pub proxy_protocol: bool,
     /// Proxies whose word about their clients is believed. Where it is not empty, nobody else may send such a header.
@@ -92,11 +97,29 @@ pub struct PoolPolicy {
     pub check: Option<CheckPolicy>,
     /// How often a connection that failed is tried again, on another server where there is one.
     pub retries: u32,
+    /// Requests that a server gets at once, where it has no number of its own. `None` is no limit.
+    pub server_maxconn: Option<NonZeroU32>,
+    /// Requests that may wait for a server when all are full; the next one is answered 503.
+    pub queue_length: usize,
+}
+
+impl PoolPolicy {
+    /// Requests that a server with this number of its own gets at once; `None` is no limit.
+    pub fn limit(&self, own: Option<u32>) -> Option<NonZeroU32> {
+        own.map_or(self.server_maxconn, NonZeroU32::new)
+    }
 }
 
 impl Default for PoolPolicy {
     fn default() -> Self {
-        Self { balance: Algorithm::default(), cookie: None, check: Some(CheckPolicy::default()), retries: 3 }
+        Self {
+            balance: Algorithm::default(),
+            cookie: None,
+            check: Some(CheckPolicy::default()),
+            retries: 3,
+            server_maxconn: None,
+            queue_length: 1024,
+        }
     }
 }
 
@@ -111,6 +134,8 @@ pub struct StaticServer {
     pub weight: Weight,
     /// Used only when no other server is left.
     pub backup: bool,
+    /// Requests that it gets at once; 0 is no limit, `None` is what its pool says.
+    pub maxconn: Option<u32>,
 }
 
 /// The stats page.
@@ -136,6 +161,8 @@ pub struct Gossip {
 /// How long things may take. The defaults are HAProxy's usual ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Timeouts {
+    /// A request that waits for a server with a free place.
+    pub queue: Duration,
     /// Until a server accepts a connection.
     pub connect: Duration,
     /// Silence of a client in the middle of a request or response; also how far it may fall behind `Limits::min_rate`.
@@ -157,6 +184,7 @@ pub struct Timeouts {
 impl Default for Timeouts {
     fn default() -> Self {
         Self {
+            queue: Duration::from_secs(5),
             connect: Duration::from_secs(5),
             client: Duration::from_secs(50),
             server: Duration::from_secs(50),

@@ -12,6 +12,10 @@ pub enum Fault {
     Rejected(Rejection),
     /// The pool has no server that takes requests.
     NoServer,
+    /// Every server was full, and as many requests wait as may.
+    QueueFull,
+    /// Every server was full for too long.
+    QueueTimeout,
     /// No server accepted a connection, after all tries.
     ConnectRefused,
     /// No server accepted a connection in time.
@@ -36,6 +40,8 @@ impl Fault {
         match self {
             Self::Rejected(rejection) => (rejection.status(), Cause::Proxy, Phase::Request),
             Self::NoServer | Self::ConnectRefused => (StatusCode::SERVICE_UNAVAILABLE, Cause::Server, Phase::Connect),
+            Self::QueueFull => (StatusCode::SERVICE_UNAVAILABLE, Cause::Server, Phase::Queue),
+            Self::QueueTimeout => (StatusCode::SERVICE_UNAVAILABLE, Cause::ServerTimeout, Phase::Queue),
             Self::ConnectTimeout => (StatusCode::SERVICE_UNAVAILABLE, Cause::ServerTimeout, Phase::Connect),
             Self::ServerClosed => (StatusCode::BAD_GATEWAY, Cause::Server, Phase::Headers),
             Self::InvalidResponse => (StatusCode::BAD_GATEWAY, Cause::Proxy, Phase::Headers),
@@ -51,6 +57,8 @@ impl Fault {
         match self {
             Self::Rejected(_) | Self::ClientTimeout | Self::ClientBody | Self::BodyTooLarge => true,
             Self::NoServer
+            | Self::QueueFull
+            | Self::QueueTimeout
             | Self::ConnectRefused
             | Self::ConnectTimeout
             | Self::ServerClosed
@@ -96,6 +104,8 @@ mod tests {
     fn events_have_the_status_and_flags_of_the_table() {
         let rows = [
             (Fault::NoServer, 503, "SC"),
+            (Fault::QueueFull, 503, "SQ"),
+            (Fault::QueueTimeout, 503, "sQ"),
             (Fault::ConnectRefused, 503, "SC"),
             (Fault::ConnectTimeout, 503, "sC"),
             (Fault::ServerClosed, 502, "SH"),

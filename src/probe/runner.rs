@@ -95,6 +95,7 @@ mod tests {
             address: Some(address),
             weight: Weight::DEFAULT,
             backup: false,
+            maxconn: None,
         });
         let command = Command::Static { pool: pool_name(), servers: servers.collect() };
         registry.apply(Instant::now(), command);

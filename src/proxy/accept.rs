@@ -1,8 +1,11 @@
 //! Accepting connections.
 
-use std::{io, net::SocketAddr, rc::Rc, time::Duration};
+use std::{io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::oneshot,
+};
 
 use super::{
     connection::serve,
@@ -16,6 +19,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Accepts connections and serves each in a task of its own, until it is dropped.
 ///
+/// Where connections are limited and there are enough, it takes one more, which waits, and leaves the others to the system
+/// until that one is served.
+///
 /// Needs a tokio `LocalRuntime`. When descriptors run out it closes idle connections to servers and waits a little, rather than
 /// spin.
 pub async fn accept_loop(listener: &TcpListener, worker: &Rc<Worker>, frontend: &Rc<Frontend>) {
@@ -24,7 +30,10 @@ pub async fn accept_loop(listener: &TcpListener, worker: &Rc<Worker>, frontend: 
         match listener.accept().await {
             Ok((stream, address)) => {
                 pause = FIRST_PAUSE;
-                start(worker, frontend, stream, address);
+                if let Some(admitted) = start(worker, frontend, stream, address) {
+                    // Only the task that was started says so, or it has ended.
+                    let _ended = admitted.await;
+                }
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
@@ -49,14 +58,40 @@ pub fn accept_pending(listener: TcpListener, worker: &Rc<Worker>, frontend: &Rc<
     let listener = listener.into_std()?;
     while let Ok((stream, address)) = listener.accept() {
         stream.set_nonblocking(true)?;
-        start(worker, frontend, TcpStream::from_std(stream)?, address);
+        // Those beyond the limit wait for their turn in tasks: the system would reset them.
+        let _later = start(worker, frontend, TcpStream::from_std(stream)?, address);
     }
     Ok(())
 }
 
-/// Serves a connection in a task of its own; it counts as open from now on.
-fn start(worker: &Rc<Worker>, frontend: &Rc<Frontend>, stream: TcpStream, address: SocketAddr) {
-    tokio::task::spawn_local(serve(Rc::clone(frontend), stream, address, worker.enroll()));
+/// Serves a connection in a task of its own, which the worker's end waits for from now on. When there are enough already,
+/// it waits for one of them to end; that it is served then is what comes back.
+fn start(
+    worker: &Rc<Worker>,
+    frontend: &Rc<Frontend>,
+    stream: TcpStream,
+    address: SocketAddr,
+) -> Option<oneshot::Receiver<()>> {
+    let enrolled = worker.enroll();
+    let Some(admission) = &frontend.live.admission else {
+        tokio::task::spawn_local(serve(Rc::clone(frontend), stream, address, enrolled, None));
+        return None;
+    };
+    // Permits go to those who wait, in their order: none is free as long as anybody does.
+    if let Ok(permit) = Arc::clone(admission).try_acquire_owned() {
+        tokio::task::spawn_local(serve(Rc::clone(frontend), stream, address, enrolled, Some(permit)));
+        return None;
+    }
+    let (admission, frontend) = (Arc::clone(admission), Rc::clone(frontend));
+    let (tell, told) = oneshot::channel();
+    tokio::task::spawn_local(async move {
+        // Nobody closes the semaphore.
+        let permit = admission.acquire_owned().await.ok();
+        // The loop may have ended: the worker drains.
+        let _drains = tell.send(());
+        serve(frontend, stream, address, enrolled, permit).await;
+    });
+    Some(told)
 }
 
 /// Errors of a connection that ended before it was accepted (accept(2)).

@@ -10,6 +10,7 @@ use std::{
 };
 
 use http::{HeaderValue, response};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     pace::Pace,
@@ -42,7 +43,9 @@ pub(super) struct Client {
     reading: RefCell<Reading>,
     too_slow: Cell<bool>,
     unframed: Cell<bool>,
+    // Before the permit: whoever gets that next must not be counted beside this one.
     _occupied: Occupied<FrontendLive>,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 /// How long a new connection may take to send its first byte once the worker drains.
@@ -93,6 +96,7 @@ impl Client {
         Endpoints { source: address, destination: local }: Endpoints,
         pulse: Arc<Pulse>,
         occupied: Occupied<FrontendLive>,
+        permit: Option<OwnedSemaphorePermit>,
     ) -> Rc<Self> {
         let text = |text: String| HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"));
         let settings = worker.settings();
@@ -119,6 +123,7 @@ impl Client {
             too_slow: Cell::new(false),
             unframed: Cell::new(false),
             _occupied: occupied,
+            _permit: permit,
         })
     }
 

@@ -14,7 +14,7 @@ use std::{
 use http::Request;
 use hyper::{body::Incoming, server::conn::http1, service::Service};
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
-use tokio::{io::AsyncWriteExt, net::TcpStream};
+use tokio::{io::AsyncWriteExt, net::TcpStream, sync::OwnedSemaphorePermit};
 
 use super::{
     body::ResponseBody,
@@ -46,8 +46,14 @@ enum End {
     Overdue(Overdue),
 }
 
-/// Serves one connection until it ends.
-pub(super) async fn serve(frontend: Rc<Frontend>, mut stream: TcpStream, address: SocketAddr, mut enrolled: Enrolled) {
+/// Serves one connection until it ends; `permit` is of those that the frontend has, if it is limited.
+pub(super) async fn serve(
+    frontend: Rc<Frontend>,
+    mut stream: TcpStream,
+    address: SocketAddr,
+    mut enrolled: Enrolled,
+    permit: Option<OwnedSemaphorePermit>,
+) {
     let occupied = Occupied::enter(&frontend.live);
     add(&frontend.live.counters(enrolled.worker().slot).connections, 1);
     let mut ends = real_ends(&stream, address);
@@ -59,7 +65,7 @@ pub(super) async fn serve(frontend: Rc<Frontend>, mut stream: TcpStream, address
         }
     }
     let pulse = Arc::new(Pulse::new());
-    let client = Client::new(enrolled.worker(), &frontend, ends, Arc::clone(&pulse), occupied);
+    let client = Client::new(enrolled.worker(), &frontend, ends, Arc::clone(&pulse), occupied, permit);
     match refusal {
         None => {}
         Some(Refusal::Silent) => return,
@@ -197,6 +203,7 @@ fn note_bad_request(client: &Client, status: Option<u16>, bytes: u64, cause: Cau
         termination: Termination { cause, phase: Phase::Request, ..Termination::default() },
         connections: (client.worker.registry.connections(), client.frontend.live.connections.now()),
         in_flight: (0, 0),
+        queued: (0, 0),
         retries: 0,
         redispatched: false,
         request: None,

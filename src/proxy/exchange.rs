@@ -12,8 +12,9 @@ use http::{Method, Response, StatusCode, Uri, Version, header};
 use super::{body::ResponseBody, client::Client};
 use crate::{
     http_rules::{Fault, forwarded_client},
-    model::{Cause, Phase, Termination},
-    registry::{Class, Occupied, Pool, PoolLive, Server, ServerLive, Times, add, subtract},
+    model::{Cause, Phase, StickyRequest, Termination},
+    queue::Ahead,
+    registry::{Class, Occupied, Place, Pool, PoolLive, Server, Times, add, subtract},
     telemetry::{Record, Timers},
     upstream::{Link, Traffic},
 };
@@ -31,6 +32,7 @@ pub(super) struct Exchange {
     /// Who a trusted proxy says the client is, for the log.
     forwarded: Option<SocketAddr>,
     target: Option<Target>,
+    queued: Queued,
     connect: Option<Duration>,
     sent: Option<Instant>,
     response: Option<Duration>,
@@ -60,9 +62,38 @@ impl Wire {
 #[derive(Debug)]
 struct Target {
     pool: Arc<Pool>,
-    server: Option<Arc<Server>>,
-    _in_pool: Option<Occupied<PoolLive>>,
-    _on_server: Option<Occupied<ServerLive>>,
+    spot: Spot,
+    _in_pool: Occupied<PoolLive>,
+}
+
+/// Which server the request has to do with.
+#[derive(Debug)]
+enum Spot {
+    /// None yet.
+    Nowhere,
+    /// The one that it waits for, or was tried on last.
+    Without(Arc<Server>),
+    /// The one on which it has a place.
+    On(Place),
+}
+
+impl Spot {
+    fn server(&self) -> Option<&Arc<Server>> {
+        match self {
+            Self::Nowhere => None,
+            Self::Without(server) => Some(server),
+            Self::On(place) => Some(place.server()),
+        }
+    }
+}
+
+/// How long the request waited for a place.
+#[derive(Debug, Default)]
+struct Queued {
+    /// `None` as long as it never looked for one.
+    waited: Option<Duration>,
+    since: Option<Instant>,
+    ahead: Ahead,
 }
 
 impl Exchange {
@@ -84,6 +115,7 @@ impl Exchange {
             request,
             forwarded,
             target: None,
+            queued: Queued::default(),
             connect: None,
             sent: None,
             response: None,
@@ -99,24 +131,57 @@ impl Exchange {
 
     /// Goes to a pool, before a server is chosen.
     pub(super) fn enter(&mut self, pool: &Arc<Pool>) {
-        let in_pool = Some(Occupied::enter(&pool.live));
+        let in_pool = Occupied::enter(&pool.live);
         self.termination.phase = Phase::Connect;
         add(&pool.live.counters(self.client.worker.slot).requests, 1);
-        self.target = Some(Target { pool: Arc::clone(pool), server: None, _in_pool: in_pool, _on_server: None });
+        self.target = Some(Target { pool: Arc::clone(pool), spot: Spot::Nowhere, _in_pool: in_pool });
     }
 
-    /// Goes to a server; `balanced` tells that the algorithm chose it.
-    pub(super) fn assign(&mut self, server: &Arc<Server>, balanced: bool) {
+    /// Gives up the place on a server where the request was tried.
+    pub(super) fn leave_server(&mut self) {
+        // What has passed so far, passed to and from this one.
+        self.count_wire();
+        if let Some(Target { spot, .. }) = &mut self.target
+            && let Spot::On(place) = spot
+        {
+            let server = Arc::clone(place.server());
+            *spot = Spot::Without(server);
+        }
+    }
+
+    /// Waits for a place from now on: on any server, or on the one that its cookie names.
+    pub(super) fn begin_wait(&mut self, named: Option<Arc<Server>>, ahead: Ahead) {
+        self.termination.phase = Phase::Queue;
+        self.queued.since = Some(Instant::now());
+        self.queued.ahead.server += ahead.server;
+        self.queued.ahead.pool += ahead.pool;
+        if let Some(Target { spot, .. }) = &mut self.target {
+            *spot = named.map_or(Spot::Nowhere, Spot::Without);
+        }
+    }
+
+    /// Waits no longer.
+    pub(super) fn end_wait(&mut self) {
+        if let Some(since) = self.queued.since.take() {
+            self.queued.waited = Some(self.queued.waited.unwrap_or_default() + since.elapsed());
+        }
+    }
+
+    /// Goes to the server on which it has a place; `balanced` tells that the algorithm chose it.
+    pub(super) fn assign(&mut self, place: Place, balanced: bool) -> Arc<Server> {
         let slot = self.client.worker.slot;
-        let Some(target) = &mut self.target else { return };
+        let server = Arc::clone(place.server());
+        self.termination.phase = Phase::Connect;
+        self.queued.waited.get_or_insert_default();
+        let Some(target) = &mut self.target else { return server };
         let counters = server.live.counters(slot);
         add(&counters.requests, 1);
         if balanced {
             add(&counters.balanced, 1);
             add(&target.pool.live.counters(slot).balanced, 1);
         }
-        target._on_server = Some(Occupied::enter(&server.live));
-        target.server = Some(Arc::clone(server));
+        target.spot = Spot::On(place);
+        server
     }
 
     /// A connection is there; `since` is when it began to be made, or `None` for one that was kept.
@@ -125,8 +190,9 @@ impl Exchange {
         self.wire = Some(Wire::begin(link.traffic()));
         let reused = since.is_none();
         self.termination.phase = Phase::Headers;
-        // A kept connection takes no time, and a look at the clock does.
-        let sent = if reused && self.sent.is_none() { self.begun } else { Instant::now() };
+        // A kept connection takes no time, and a look at the clock does; a wait for a place takes some.
+        let at_once = reused && self.sent.is_none() && self.queued.waited.is_none_or(|waited| waited.is_zero());
+        let sent = if at_once { self.begun } else { Instant::now() };
         self.connect = Some(since.map(|since| sent.saturating_duration_since(since)).unwrap_or_default());
         self.sent = Some(sent);
         self.count(|counters| add(if reused { &counters.reuses } else { &counters.connects }, 1));
@@ -146,6 +212,13 @@ impl Exchange {
         self.retries += 1;
         self.redispatched |= elsewhere;
         self.count(|counters| add(if elsewhere { &counters.redispatches } else { &counters.retries }, 1));
+    }
+
+    /// The server for which the request waited takes nobody any more, or too many wait for it.
+    pub(super) fn turned_away(&mut self) {
+        self.termination.request = StickyRequest::Down;
+        self.redispatched = true;
+        self.count(|counters| add(&counters.redispatches, 1));
     }
 
     /// The response's head came.
@@ -215,6 +288,7 @@ impl Exchange {
             Fault::ServerClosed | Fault::InvalidResponse | Fault::ServerTimeout => {
                 self.count(|counters| add(&counters.response_errors, 1));
             }
+            Fault::QueueTimeout | Fault::QueueFull => self.count(|counters| add(&counters.connect_errors, 1)),
             // Each failed connection was counted when it failed.
             Fault::NoServer | Fault::ConnectRefused | Fault::ConnectTimeout => {}
         }
@@ -253,6 +327,7 @@ impl Exchange {
             self.termination.phase = Phase::Done;
         }
         let client = Rc::clone(&self.client);
+        self.end_wait();
         self.count_wire();
         self.wire = None;
         if std::mem::take(&mut self.is_tunnel) {
@@ -289,14 +364,14 @@ impl Exchange {
         }
         if let (Some(target), Some(response)) = (&self.target, self.response) {
             let times = Times {
-                queue: None,
+                queue: self.queued.waited,
                 connect: self.connect,
                 response: Some(response),
                 total: now.saturating_duration_since(self.begun),
             };
             let at = self.client.worker.since_start(now);
             target.pool.live.record_times(slot, at, times);
-            if let Some(server) = &target.server {
+            if let Some(server) = target.spot.server() {
                 server.live.record_times(slot, at, times);
             }
         }
@@ -307,7 +382,7 @@ impl Exchange {
         let slot = self.client.worker.slot;
         if let Some(target) = &self.target {
             count(target.pool.live.counters(slot));
-            if let Some(server) = &target.server {
+            if let Some(server) = target.spot.server() {
                 count(server.live.counters(slot));
             }
         }
@@ -318,7 +393,7 @@ impl Exchange {
         let total = now.saturating_duration_since(self.begun) + self.head_took;
         let client = &self.client;
         let connections = client.frontend.live.connections.now();
-        let server = self.target.as_ref().and_then(|target| target.server.as_ref());
+        let server = self.target.as_ref().and_then(|target| target.spot.server());
         let path = uri.path_and_query().map_or("*", |path| path.as_str());
         client.worker.log(&Record {
             begun: SystemTime::now() - total,
@@ -328,7 +403,7 @@ impl Exchange {
             server: server.map(|server| server.name.as_str()),
             timers: Timers {
                 request: Some(self.head_took),
-                queue: self.connect.map(|_| Duration::ZERO),
+                queue: self.queued.waited,
                 connect: self.connect,
                 response: self.response,
                 total,
@@ -341,6 +416,7 @@ impl Exchange {
                 self.target.as_ref().map_or(0, |target| target.pool.live.in_flight.now()),
                 server.map_or(0, |server| server.live.in_flight.now()),
             ),
+            queued: (self.queued.ahead.server, self.queued.ahead.pool),
             retries: self.retries,
             redispatched: self.redispatched,
             request: Some((method.as_str(), path, protocol(*version))),

@@ -11,6 +11,7 @@ use super::{
     body::{Download, RequestBody, ResponseBody},
     client::Upload,
     exchange::Exchange,
+    queue::find_place,
     tunnel,
     upload::Sending,
 };
@@ -149,8 +150,13 @@ fn issue_cookie(parts: &mut response::Parts, sticky: &Sticky, server: &Server, e
     }
     let has_it = sticky.server.as_ref().is_some_and(|named| named.id == server.id);
     // A server that has left meanwhile has no line any more: its next request is balanced anew.
-    if let (false, Some(cookie)) = (has_it, pool.set_cookie(server.id)) {
-        sticky::issue(&mut parts.headers, parts.status, cookie.clone());
+    let cookie = || {
+        // A request that waited may have got a server that came meanwhile.
+        let now = || exchange.client.worker.pool(&pool.name)?.set_cookie(server.id).cloned();
+        pool.set_cookie(server.id).cloned().or_else(now)
+    };
+    if let Some(cookie) = (!has_it).then(cookie).flatten() {
+        sticky::issue(&mut parts.headers, parts.status, cookie);
         exchange.termination.response = StickyResponse::Inserted;
     }
 }
@@ -166,9 +172,7 @@ async fn send(mut outgoing: Outgoing<'_>, sticky: &Sticky, exchange: &mut Exchan
         let (server, kept) = match again.take() {
             Some(server) => (server, None),
             None => {
-                let balanced = named.is_none();
-                let server = named.take().or_else(|| pool.choose(&tried).cloned()).ok_or(Fault::NoServer)?;
-                exchange.assign(&server, balanced);
+                let server = find_place(&pool, named.take(), &tried, exchange).await?;
                 let kept = if resent { None } else { client.worker.idle.borrow_mut().take(server.id) };
                 (server, kept)
             }
@@ -181,6 +185,8 @@ async fn send(mut outgoing: Outgoing<'_>, sticky: &Sticky, exchange: &mut Exchan
         };
         connect_failures += u32::from(!reused);
         tried.push(server.id);
+        // It may have waited long for its place: the pool is another one now.
+        let pool = client.worker.pool(&client.frontend.pool).ok_or(fault)?;
         let history = History {
             connect_failures,
             retries: pool.policy.retries,
@@ -204,6 +210,8 @@ async fn send(mut outgoing: Outgoing<'_>, sticky: &Sticky, exchange: &mut Exchan
             Decision::Again { after } => {
                 exchange.retried(false);
                 tried.clear();
+                // A pause needs no place: others may be served meanwhile.
+                exchange.leave_server();
                 tokio::time::sleep(after).await;
             }
         }

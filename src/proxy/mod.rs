@@ -18,6 +18,7 @@ mod exchange;
 mod forward;
 mod pace;
 mod preface;
+mod queue;
 mod stack;
 mod tunnel;
 mod upload;

@@ -51,6 +51,8 @@ pub struct ResolvedServer {
     pub weight: Weight,
     /// Used only when no other server is left.
     pub backup: bool,
+    /// Requests that it gets at once; 0 is no limit, `None` is what its pool says.
+    pub maxconn: Option<u32>,
 }
 
 /// A server that joined by itself.

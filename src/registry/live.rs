@@ -1,6 +1,7 @@
 //! What changes with every request: it lives beside the snapshots and outlasts them.
 
 use std::{
+    num::NonZeroU32,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
@@ -8,8 +9,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::counters::{
-    FrontendCounters, FrontendTotals, PerWorker, ServerCounters, ServerTotals, Slot, TimeCounters, TimeTotals, Times,
+use tokio::sync::Semaphore;
+
+use super::{
+    counters::{
+        FrontendCounters, FrontendTotals, PerWorker, ServerCounters, ServerTotals, Slot, TimeCounters, TimeTotals,
+        Times,
+    },
+    place::PoolQueue,
 };
 use crate::model::{CheckReport, PoolName};
 
@@ -31,15 +38,30 @@ impl Gauge {
         self.most.load(Ordering::Relaxed)
     }
 
-    fn enter(&self) {
+    pub(super) fn enter(&self) {
         let now = self.now.fetch_add(1, Ordering::AcqRel) + 1;
+        self.note_most(now);
+    }
+
+    /// Adds one, unless there are `limit` already.
+    pub(super) fn try_enter(&self, limit: NonZeroU32) -> bool {
+        let one_more = |now: u32| (now < limit.get()).then_some(now + 1);
+        let entered = self.now.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more);
+        if let Ok(before) = entered {
+            self.note_most(before + 1);
+        }
+        entered.is_ok()
+    }
+
+    /// In one order with whoever looks for a free place (`place`).
+    pub(super) fn leave(&self) {
+        self.now.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    fn note_most(&self, now: u32) {
         if now > self.most.load(Ordering::Relaxed) {
             self.most.fetch_max(now, Ordering::Relaxed);
         }
-    }
-
-    fn leave(&self) {
-        self.now.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -50,10 +72,10 @@ trait Gauged {
 
 /// Counts as one until it is dropped.
 #[derive(Debug)]
-#[expect(private_bounds, reason = "only the three kinds of this room have a gauge")]
+#[expect(private_bounds, reason = "only two kinds of this room have a gauge")]
 pub struct Occupied<T: Gauged>(Arc<T>);
 
-#[expect(private_bounds, reason = "only the three kinds of this room have a gauge")]
+#[expect(private_bounds, reason = "only two kinds of this room have a gauge")]
 impl<T: Gauged> Occupied<T> {
     /// Adds one to the gauge of `of`.
     pub fn enter(of: &Arc<T>) -> Self {
@@ -102,6 +124,10 @@ pub struct FrontendLive {
     pub name: PoolName,
     /// Client connections.
     pub connections: Gauge,
+    /// Connections that may be served at once; `None` is no limit.
+    pub maxconn: Option<NonZeroU32>,
+    /// A permit for each of them.
+    pub admission: Option<Arc<Semaphore>>,
     /// New connections each second.
     pub connection_rate: Rate,
     /// Requests each second.
@@ -110,9 +136,11 @@ pub struct FrontendLive {
 }
 
 impl FrontendLive {
-    pub(super) fn new(name: PoolName, workers: usize) -> Self {
+    pub(super) fn new(name: PoolName, maxconn: Option<NonZeroU32>, workers: usize) -> Self {
         Self {
             name,
+            maxconn,
+            admission: maxconn.map(|limit| Arc::new(Semaphore::new(limit.get() as usize))),
             connections: Gauge::default(),
             connection_rate: Rate::default(),
             request_rate: Rate::default(),
@@ -190,6 +218,7 @@ pub struct PoolLive {
     pub in_flight: Gauge,
     /// Requests each second.
     pub request_rate: Rate,
+    pub(super) queue: PoolQueue,
     record: Mutex<PoolRecord>,
     workers: PerWorker<(ServerCounters, TimeCounters)>,
 }
@@ -231,17 +260,17 @@ macro_rules! upstream_live {
                 self.request_rate.tick(self.totals().requests);
             }
         }
-
-        impl Gauged for $live {
-            fn gauge(&self) -> &Gauge {
-                &self.in_flight
-            }
-        }
     };
 }
 
 upstream_live!(ServerLive, check, CheckRecord);
 upstream_live!(PoolLive, record, PoolRecord);
+
+impl Gauged for PoolLive {
+    fn gauge(&self) -> &Gauge {
+        &self.in_flight
+    }
+}
 
 impl Gauged for FrontendLive {
     fn gauge(&self) -> &Gauge {
@@ -268,6 +297,7 @@ impl PoolLive {
             turn: AtomicUsize::new(0),
             in_flight: Gauge::default(),
             request_rate: Rate::default(),
+            queue: PoolQueue::default(),
             record: Mutex::new(record),
             workers: PerWorker::new(workers),
         }
@@ -280,13 +310,22 @@ mod tests {
 
     #[test]
     fn a_guard_counts_until_it_is_dropped() {
-        let server = Arc::new(ServerLive::new(1));
-        let first = Occupied::enter(&server);
-        let second = Occupied::enter(&server);
+        let pool = Arc::new(PoolLive::new(1, Instant::now()));
+        let first = Occupied::enter(&pool);
+        let second = Occupied::enter(&pool);
         drop(first);
-        assert_eq!((server.in_flight.now(), server.in_flight.most()), (1, 2));
+        assert_eq!((pool.in_flight.now(), pool.in_flight.most()), (1, 2));
         drop(second);
-        assert_eq!(server.in_flight.now(), 0);
+        assert_eq!(pool.in_flight.now(), 0);
+    }
+
+    #[test]
+    fn a_gauge_stops_at_its_limit() {
+        let (gauge, limit) = (Gauge::default(), NonZeroU32::new(2).unwrap());
+        assert_eq!([0, 1, 2].map(|_| gauge.try_enter(limit)), [true, true, false]);
+        gauge.leave();
+        assert!(gauge.try_enter(limit));
+        assert_eq!((gauge.now(), gauge.most()), (2, 2));
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod command;
 mod counters;
 mod events;
 mod live;
+mod place;
 mod pool;
 mod server;
 #[cfg(test)]
@@ -17,6 +18,7 @@ mod tests;
 mod writer;
 
 use std::{
+    num::NonZeroU32,
     sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
@@ -28,6 +30,7 @@ pub use counters::{
     Class, FrontendCounters, FrontendTotals, ServerCounters, ServerTotals, Slot, TimeTotals, Times, add, subtract,
 };
 pub use live::{CheckRecord, FrontendLive, Gauge, Occupied, PoolLive, PoolRecord, Rate, ServerLive};
+pub use place::{Claim, Granted, Place, Waiting};
 pub use pool::Pool;
 pub use server::{Origin, Server};
 
@@ -60,9 +63,11 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// An empty registry whose counters have a slot for each of `workers` worker threads.
-    pub fn new(workers: usize, frontends: &[PoolName], now: Instant) -> Self {
-        let frontends = frontends.iter().map(|name| Arc::new(FrontendLive::new(name.clone(), workers))).collect();
+    /// An empty registry whose counters have a slot for each of `workers` worker threads. A frontend has a name and, if it
+    /// is limited, how many client connections it serves at once.
+    pub fn new(workers: usize, frontends: &[(PoolName, Option<NonZeroU32>)], now: Instant) -> Self {
+        let live = |(name, maxconn): &(PoolName, _)| Arc::new(FrontendLive::new(name.clone(), *maxconn, workers));
+        let frontends = frontends.iter().map(live).collect();
         Self {
             snapshot: ArcSwap::from_pointee(Snapshot { version: 0, pools: Vec::new() }),
             writer: Mutex::new(writer::Writer::new(workers, now)),
@@ -78,6 +83,10 @@ impl Registry {
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(snapshot) = writer.apply(now, command) {
             let version = snapshot.version;
+            // First: nobody must be sent by the old rules who was told of the new ones.
+            for pool in &snapshot.pools {
+                pool.live.follow(pool);
+            }
             self.snapshot.store(Arc::new(snapshot));
             self.changed.send_replace(version);
         }

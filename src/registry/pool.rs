@@ -1,14 +1,22 @@
 //! One pool at one moment, prepared for choosing.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    num::NonZeroU32,
+    sync::{Arc, atomic::Ordering},
+};
 
-use super::{live::PoolLive, server::Server};
+use super::{
+    live::PoolLive,
+    place::{Claim, Place},
+    server::Server,
+};
 use http::HeaderValue;
 
 use crate::{
     balance::RoundRobin,
     config::PoolPolicy,
     model::{Candidacy, CookiePolicy, PoolName, ServerId, Weight},
+    queue::Wish,
     sticky,
 };
 
@@ -26,6 +34,8 @@ pub struct Pool {
     /// Servers that may get anybody: without backups, then backups.
     usable: (usize, usize),
     order: RoundRobin,
+    /// Whether any server has a limit.
+    is_limited: bool,
     /// The Set-Cookie line of each server, in their order; none without stickiness.
     set_cookies: Vec<Option<HeaderValue>>,
 }
@@ -44,16 +54,26 @@ impl Pool {
         let set_cookies = policy.cookie.as_ref().map_or_else(Vec::new, |CookiePolicy { name }| {
             servers.iter().map(|server| sticky::set_cookie(name, &server.cookie)).collect()
         });
-        Self { name, policy, servers, live, usable, order, set_cookies }
+        let is_limited = servers.iter().any(|server| policy.limit(server.maxconn).is_some());
+        Self { name, policy, servers, live, usable, order, is_limited, set_cookies }
+    }
+
+    /// A place on the server that a cookie names, or else on the one whose turn it is of those that have a free place and
+    /// are not in `avoid`.
+    pub fn claim(&self, named: Option<Arc<Server>>, avoid: &[ServerId]) -> Claim {
+        if self.is_limited {
+            return self.claim_limited(named, avoid);
+        }
+        let balanced = named.is_none();
+        match named.or_else(|| self.choose(avoid).cloned()) {
+            Some(server) => Claim::Taken { place: Place::enter(server, &self.live), balanced },
+            None => Claim::NoServer,
+        }
     }
 
     /// The server whose turn it is, without those in `avoid`.
     pub fn choose(&self, avoid: &[ServerId]) -> Option<&Arc<Server>> {
-        let turn = self.live.turn.fetch_add(1, Ordering::Relaxed);
-        (0..self.order.len())
-            .filter_map(|later| self.order.pick(turn.wrapping_add(later)))
-            .map(|index| &self.servers[index])
-            .find(|server| !avoid.contains(&server.id))
+        self.in_turn().find(|server| !avoid.contains(&server.id))
     }
 
     /// Whether [`Pool::choose`] would find a server.
@@ -61,6 +81,17 @@ impl Pool {
         (0..self.order.len())
             .filter_map(|turn| self.order.pick(turn))
             .any(|index| !avoid.contains(&self.servers[index].id))
+    }
+
+    /// Requests that the server gets at once; `None` is no limit.
+    pub fn limit(&self, server: &Server) -> Option<NonZeroU32> {
+        self.policy.limit(server.maxconn)
+    }
+
+    /// Who may be sent to the server now: to a backup that is not needed, only users with a cookie for it.
+    pub(super) fn candidacy(&self, server: &Server) -> Candidacy {
+        let is_spare = server.backup && self.usable.0 > 0;
+        server.candidacy().min(if is_spare { Candidacy::StickyOnly } else { Candidacy::Everybody })
     }
 
     /// The server that a cookie names, whatever its state.
@@ -92,6 +123,33 @@ impl Pool {
     /// Whether a new user would find a server (HAProxy also calls a pool without any server UP; we do not).
     pub fn is_up(&self) -> bool {
         !self.order.is_empty()
+    }
+
+    /// The servers from the one whose turn it is; each as often as it has turns.
+    fn in_turn(&self) -> impl Iterator<Item = &Arc<Server>> {
+        let turn = self.live.turn.fetch_add(1, Ordering::Relaxed);
+        (0..self.order.len())
+            .filter_map(move |later| self.order.pick(turn.wrapping_add(later)))
+            .map(|index| &self.servers[index])
+    }
+
+    fn claim_limited(&self, named: Option<Arc<Server>>, avoid: &[ServerId]) -> Claim {
+        let balanced = named.is_none();
+        if balanced && !self.has_other_than(avoid) {
+            return Claim::NoServer;
+        }
+        let try_enter = |server: &Arc<Server>| Place::try_enter(server, self.limit(server), &self.live);
+        let place = match &named {
+            // Who comes now must not overtake those who wait: the queue knows whether a place is left.
+            _ if self.live.is_waited_for() => None,
+            Some(server) => try_enter(server),
+            None => self.in_turn().filter(|server| !avoid.contains(&server.id)).find_map(try_enter),
+        };
+        match (place, named) {
+            (Some(place), _) => Claim::Taken { place, balanced },
+            (None, Some(server)) => Claim::Full(Wish::Only(server.id)),
+            (None, None) => Claim::Full(Wish::Any { avoid: avoid.to_vec() }),
+        }
     }
 }
 

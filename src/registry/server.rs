@@ -39,6 +39,8 @@ pub struct Server {
     pub weight: Weight,
     /// Used only when no other server is left.
     pub backup: bool,
+    /// Requests that it gets at once; 0 is no limit, `None` is what its pool says.
+    pub maxconn: Option<u32>,
     /// Where it came from.
     pub origin: Origin,
     /// What the operator wants of it.

@@ -112,16 +112,17 @@ impl Writer {
                 .any(|wanted| wanted.name == *name && wanted.address.is_none_or(|address| address == server.address)),
         };
         let mut changed = self.pools[index].remove_where("it is not configured there any more", is_gone);
-        for ResolvedServer { name, address, weight, backup } in servers {
+        for ResolvedServer { name, address, weight, backup, maxconn } in servers {
             let origin = Origin::Static { name: name.clone() };
             let is_it = |server: &Server| server.origin == origin;
             if self.pools[index].servers.iter().any(|server| is_it(server)) {
                 changed |= self.pools[index].change_all(now, is_it, |server| {
                     server.weight = weight;
                     server.backup = backup;
+                    server.maxconn = maxconn;
                 });
             } else if let Some(address) = address {
-                self.add(now, index, origin.clone(), (name, address), weight, backup, NodeState::Ready);
+                self.add(now, index, origin.clone(), (name, address), (weight, backup, maxconn), NodeState::Ready);
                 changed = true;
             }
         }
@@ -152,7 +153,7 @@ impl Writer {
             self.remove_where("its address has a new node", |server| {
                 matches!(server.origin, Origin::Member { .. }) && server.address == address
             });
-            self.add(now, index, Origin::Member { node, lost: None }, (name, address), weight, false, state);
+            self.add(now, index, Origin::Member { node, lost: None }, (name, address), (weight, false, None), state);
             return true;
         }
         self.pools[index].change_all(
@@ -226,15 +227,13 @@ impl Writer {
         changed
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the fields of a new server, each of another type")]
     fn add(
         &mut self,
         now: Instant,
         pool: usize,
         origin: Origin,
         (name, address): (ServerName, SocketAddr),
-        weight: Weight,
-        backup: bool,
+        (weight, backup, maxconn): (Weight, bool, Option<u32>),
         node: NodeState,
     ) {
         self.next_id += 1;
@@ -248,6 +247,7 @@ impl Writer {
             address,
             weight,
             backup,
+            maxconn,
             origin,
             operator: AdminState::Ready,
             node,
@@ -313,8 +313,8 @@ impl Entry {
             let mut after = Server::clone(slot);
             change(&mut after);
             let (before, state) = (slot.state(), after.state());
-            if before == state && after.weight == slot.weight && after.backup == slot.backup && after.node == slot.node
-            {
+            let settings = |server: &Server| (server.weight, server.backup, server.maxconn, server.node);
+            if before == state && settings(&after) == settings(slot) {
                 continue;
             }
             changed = true;

@@ -50,6 +50,8 @@ pub struct Record<'a> {
     pub connections: (u32, u32),
     /// Requests in flight in the pool and on the server.
     pub in_flight: (u32, u32),
+    /// Requests that waited before it: in its server's queue, and in the pool's.
+    pub queued: (usize, usize),
     /// Tries beyond the first.
     pub retries: u32,
     /// Whether the last try went to another server.
@@ -89,13 +91,14 @@ impl Serialize for Record<'_> {
             termination,
             connections,
             in_flight,
+            queued,
             retries,
             redispatched,
             request,
         } = self;
         let letters = termination.letters();
         let (method, path, proto) = request.unwrap_or(("<BADREQ>", "", ""));
-        let mut line = serializer.serialize_struct("Record", 19)?;
+        let mut line = serializer.serialize_struct("Record", 21)?;
         line.serialize_field("time", &humantime::format_rfc3339_millis(*begun).to_string())?;
         line.serialize_field("client_ip", &client.ip().to_canonical())?;
         line.serialize_field("client_port", &client.port())?;
@@ -110,6 +113,8 @@ impl Serialize for Record<'_> {
         line.serialize_field("feconn", &connections.1)?;
         line.serialize_field("beconn", &in_flight.0)?;
         line.serialize_field("srv_conn", &in_flight.1)?;
+        line.serialize_field("srv_queue", &queued.0)?;
+        line.serialize_field("backend_queue", &queued.1)?;
         line.serialize_field("retries", retries)?;
         line.serialize_field("redispatched", redispatched)?;
         line.serialize_field("method", method)?;
@@ -141,6 +146,7 @@ pub fn write_haproxy(line: &mut Vec<u8>, record: &Record<'_>) {
         termination,
         connections: (actconn, feconn),
         in_flight: (beconn, srv_conn),
+        queued: (srv_queue, backend_queue),
         retries,
         redispatched,
         request,
@@ -151,7 +157,7 @@ pub fn write_haproxy(line: &mut Vec<u8>, record: &Record<'_>) {
     let _infallible = write!(
         line,
         "{}:{} [{}] {frontend} {backend}/{} {}/{}/{}/{}/{} {} {bytes} - - {termination} \
-         {actconn}/{feconn}/{beconn}/{srv_conn}/{}{retries} 0/0 \"",
+         {actconn}/{feconn}/{beconn}/{srv_conn}/{}{retries} {srv_queue}/{backend_queue} \"",
         client.ip().to_canonical(),
         client.port(),
         date(*begun),
@@ -225,6 +231,7 @@ mod tests {
             },
             connections: (1, 1),
             in_flight: (0, 0),
+            queued: (0, 0),
             retries: 0,
             redispatched: false,
             request: Some(("GET", "/", "HTTP/1.1")),
@@ -264,10 +271,10 @@ mod tests {
 
     #[test]
     fn quotes_and_odd_bytes_are_written_in_hex() {
-        let odd =
-            Record { request: Some(("GET", "/a\"b#c\u{e9}", "HTTP/1.1")), retries: 1, redispatched: true, ..record() };
+        let request = Some(("GET", "/a\"b#c\u{e9}", "HTTP/1.1"));
+        let odd = Record { request, queued: (2, 3), retries: 1, redispatched: true, ..record() };
         let text = line(write_haproxy, &odd);
-        assert!(text.ends_with("1/1/0/0/+1 0/0 \"GET /a#22b#23c#C3#A9 HTTP/1.1\"\n"), "{text}");
+        assert!(text.ends_with("1/1/0/0/+1 2/3 \"GET /a#22b#23c#C3#A9 HTTP/1.1\"\n"), "{text}");
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod hazards;
 mod keep_alive;
 mod leaving;
 mod proxies;
+mod queue;
 mod regressions;
 mod reload;
 mod sticky;

@@ -1,6 +1,6 @@
 //! Behind other proxies: whose connection it is by the PROXY protocol, and whose request by forwarding headers.
 
-use crate::support::{Balancer, Client, Closed, Origin, config_file, ok, wait_until};
+use crate::support::{Balancer, Client, Closed, Origin, PATIENCE, config_file, ok, wait_until};
 
 const GET: &str = "GET /first HTTP/1.1\r\nHost: test.example\r\n\r\n";
 
@@ -33,12 +33,17 @@ fn relayed(extra: u16) -> Vec<u8> {
     binary(0x21, 0x11, &rest)
 }
 
-/// Refused requests of the frontend, by the stats page.
-fn request_errors(balancer: &Balancer) -> u64 {
+/// A cell of the frontend's row on the stats page.
+fn frontend_cell(balancer: &Balancer, name: &str) -> String {
     let csv = balancer.stats_page("/;csv").text();
-    let column = csv.lines().next().unwrap().split(',').position(|name| name == "ereq").unwrap();
+    let column = csv.lines().next().unwrap().split(',').position(|column| column == name).unwrap();
     let row = csv.lines().find(|line| line.starts_with("localnodes,FRONTEND,")).unwrap();
-    row.split(',').nth(column).unwrap().parse().unwrap()
+    row.split(',').nth(column).unwrap().to_owned()
+}
+
+/// Refused requests of the frontend.
+fn request_errors(balancer: &Balancer) -> u64 {
+    frontend_cell(balancer, "ereq").parse().unwrap()
 }
 
 #[test]
@@ -221,4 +226,17 @@ fn what_anybody_else_says_of_its_client_is_not_believed() {
         assert_eq!(head.one(gone), None);
     }
     assert_eq!(balancer.logged_path("/a")["client_ip"], "127.0.0.1");
+}
+
+#[test]
+fn a_connection_that_has_not_said_whose_it_is_holds_one_of_the_listeners_places() {
+    let (_origin, balancer) = behind("proxy-protocol = true\nmaxconn = 1");
+    let silent = balancer.client();
+    let current = || frontend_cell(&balancer, "scur");
+    wait_until("it is accepted", PATIENCE, || current() == "1");
+    let mut next = balancer.client();
+    next.wire.send(format!("PROXY TCP4 192.0.2.7 192.0.2.1 4711 443\r\n{GET}")).unwrap();
+    drop(silent);
+    assert_eq!(next.answer(false).unwrap().status(), 200);
+    assert_eq!(frontend_cell(&balancer, "smax"), "1");
 }

@@ -127,7 +127,7 @@ fn frontend(frontend: &Frontend, proxy: &str) -> Markup {
 }
 
 fn server(server: &Server, proxy: &str) -> Markup {
-    let Server { name, number: _, traffic, upstream, state, is_backup, idle_connections, check } = server;
+    let Server { name, number: _, traffic, upstream, state, is_backup, idle_connections, queue_limit, check } = server;
     let connections = [
         ("Requests in flight", grouped(traffic.sessions)),
         ("Tunnels of these", grouped(traffic.tunnels)),
@@ -136,7 +136,7 @@ fn server(server: &Server, proxy: &str) -> Markup {
     html! {
         tr.(class(server)) {
             (name_cell(name, proxy))
-            td { "0" } td { "0" } td { "-" }
+            (queue(upstream)) td { (limit(*queue_limit)) }
             td { (grouped(traffic.rate)) } td { (grouped(traffic.rate_most)) } td {}
             td { (tip(grouped(traffic.sessions), &connections)) }
             td { (grouped(traffic.sessions_most)) }
@@ -162,7 +162,7 @@ fn backend(backend: &Backend, proxy: &str) -> Markup {
     html! {
         tr.end {
             (name_cell("Backend", proxy))
-            td { "0" } td { "0" } td {}
+            (queue(upstream)) td {}
             td { (grouped(traffic.rate)) } td { (grouped(traffic.rate_most)) } td {}
             (sessions(traffic))
             (history(traffic, upstream))
@@ -228,6 +228,11 @@ fn last_check(last: &CheckReport) -> Markup {
 fn name_cell(name: &str, proxy: &str) -> Markup {
     let anchor = format!("{proxy}/{name}");
     html! { th scope="row" id=(anchor) { a href={ "#" (anchor) } { (name) } } }
+}
+
+/// Now, most.
+fn queue(upstream: &Upstream) -> Markup {
+    html! { td { (grouped(upstream.queue.now)) } td { (grouped(upstream.queue.most)) } }
 }
 
 /// Now, most, limit.

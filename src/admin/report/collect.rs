@@ -5,10 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Backend, Check, Frontend, Process, Proxy, Report, Server, Traffic, Upstream};
+use super::{Backend, Check, Frontend, Process, Proxy, Queue, Report, Server, Traffic, Upstream};
 use crate::{
     admin::{Context, MAX_CONNECTIONS, is_stats},
     model::Candidacy,
+    queue::Depth,
     registry::{
         self, CheckRecord, FrontendLive, FrontendTotals, Gauge, Pool, PoolRecord, Rate, ServerTotals, TimeTotals,
     },
@@ -63,8 +64,10 @@ fn process(context: &Context, uptime: Duration) -> Process {
     process
 }
 
+/// `limit` is the process's, for one that has none of its own.
 fn listener(live: &FrontendLive, limit: Option<u64>) -> Proxy {
-    let frontend = Some(frontend(live, limit));
+    let own = live.maxconn.map(|own| u64::from(own.get()));
+    let frontend = Some(frontend(live, own.or(limit)));
     Proxy { name: live.name.to_string(), number: 0, frontend, servers: Vec::new(), backend: None }
 }
 
@@ -136,6 +139,7 @@ fn backend(pool: &Pool, limit: Option<u64>, now: Instant, uptime: Duration) -> P
             active: active as u64,
             backup: backup as u64,
             downs: Some(downs),
+            queue: queue(live.queued()),
             unchanged: now.saturating_duration_since(changed),
             downtime: (!pool.servers.is_empty()).then(|| downtime_so_far(downtime, down_since, now)),
             ..upstream
@@ -159,21 +163,24 @@ fn server(server: &registry::Server, pool: &Pool, now: Instant, uptime: Duration
     let is_checked = check.is_some();
     let (traffic, upstream) =
         upstream(live.totals(), live.times(), gauges(&live.in_flight, &live.request_rate), uptime);
+    let limit = pool.limit(server).map(|limit| u64::from(limit.get()));
     Server {
         name: server.name.to_string(),
         number: server.number,
-        traffic,
+        traffic: Traffic { sessions_limit: limit, ..traffic },
         upstream: Upstream {
             weight: u64::from(server.weight.get()),
             active: u64::from(!server.backup),
             backup: u64::from(server.backup),
             downs: is_checked.then_some(downs),
+            queue: queue(pool.live.queued_for(server.id)),
             unchanged: now.saturating_duration_since(server.changed),
             downtime: is_checked.then(|| downtime_so_far(downtime, down_since, now)),
             ..upstream
         },
         state: server.state(),
         is_backup: server.backup,
+        queue_limit: limit.map(|_| pool.policy.queue_length as u64),
         idle_connections: u64::from(live.idle.load(Ordering::Relaxed)),
         check,
     }
@@ -215,6 +222,10 @@ fn upstream(totals: ServerTotals, times: TimeTotals, gauges: Traffic, uptime: Du
     (traffic, upstream)
 }
 
+fn queue(depth: Depth) -> Queue {
+    Queue { now: depth.now as u64, most: depth.most as u64 }
+}
+
 fn gauges(sessions: &Gauge, rate: &Rate) -> Traffic {
     Traffic {
         sessions: u64::from(sessions.now()),
@@ -250,12 +261,13 @@ mod tests {
             address: Some(SocketAddr::from(([127, 0, 0, 1], 3000))),
             weight: Weight::new(weight).unwrap(),
             backup,
+            maxconn: None,
         }
     }
 
     /// Two servers of weight 2 and 3 and a backup of weight 7, which are checked and up.
     fn context(start: Instant) -> Context {
-        let registry = Arc::new(Registry::new(1, &[name("web"), name(config::STATS_PROXY)], start));
+        let registry = Arc::new(Registry::new(1, &[(name("web"), None), (name(config::STATS_PROXY), None)], start));
         let pool = config::Pool { name: name("nodes"), policy: PoolPolicy::default(), servers: Vec::new() };
         registry.apply(start, Command::Pools(vec![pool]));
         let servers = vec![fixed("s1", 2, false), fixed("s2", 3, false), fixed("b1", 7, true)];

@@ -149,6 +149,7 @@ pub(super) struct Frontend {
 /// What servers and backends have in common.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Upstream {
+    pub(super) queue: Queue,
     pub(super) connect_errors: u64,
     pub(super) response_errors: u64,
     pub(super) retries: u64,
@@ -176,6 +177,13 @@ pub(super) struct Upstream {
     pub(super) times: TimeTotals,
 }
 
+/// Requests that wait: for one server, or for any of a backend.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct Queue {
+    pub(super) now: u64,
+    pub(super) most: u64,
+}
+
 /// One server of a pool.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Server {
@@ -187,6 +195,8 @@ pub(super) struct Server {
     pub(super) state: ServerState,
     pub(super) is_backup: bool,
     pub(super) idle_connections: u64,
+    /// Requests that may wait in its pool; `None` when it is never full.
+    pub(super) queue_limit: Option<u64>,
     /// `None` when checks are off.
     pub(super) check: Option<Check>,
 }

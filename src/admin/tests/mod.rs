@@ -59,6 +59,7 @@ pub(super) fn server(name: &str, state: ServerState) -> Server {
         state,
         is_backup: false,
         idle_connections: 0,
+        queue_limit: None,
         check: Some(Check { rise: 2, fall: 3, failures: 0, last: Some(last) }),
     }
 }

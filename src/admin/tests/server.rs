@@ -48,7 +48,7 @@ fn name(name: &str) -> PoolName {
 
 async fn start() -> Running {
     let now = Instant::now();
-    let registry = Arc::new(Registry::new(1, &[name(config::STATS_PROXY), name("localnodes")], now));
+    let registry = Arc::new(Registry::new(1, &[(name(config::STATS_PROXY), None), (name("localnodes"), None)], now));
     let policy = PoolPolicy { check: None, ..PoolPolicy::default() };
     let pool = |pool| config::Pool { name: name(pool), policy: policy.clone(), servers: Vec::new() };
     registry.apply(now, Command::Pools(vec![pool("nodes"), pool("empty")]));
@@ -57,6 +57,7 @@ async fn start() -> Running {
         address: Some(SocketAddr::from(([127, 0, 0, 1], 3000))),
         weight: Weight::DEFAULT,
         backup: false,
+        maxconn: None,
     };
     registry.apply(now, Command::Static { pool: name("nodes"), servers: vec![s1] });
     let member = MemberRow {
