@@ -1,6 +1,6 @@
 //! Servers that close their kept connections at random moments: no GET fails, and no POST arrives twice.
 //!
-//! `LB_RACE_REQUESTS` is how many there are of each; tests/scripts/keep-alive-race runs a million.
+//! `LB_RACE_REQUESTS` is how many there are of each; tests/scripts/keep-alive-race sends more.
 
 use std::{
     io::{self, ErrorKind, Read, Write},
