@@ -80,7 +80,7 @@ struct Balancer {
     config: Config,
     file: ConfigFile,
     registry: Arc<Registry>,
-    settings: watch::Sender<Settings>,
+    settings: watch::Sender<Arc<Settings>>,
     signal: watch::Sender<Signal>,
     workers_end: mpsc::Receiver<()>,
     member: Option<cluster::Member>,
@@ -250,8 +250,8 @@ impl Drop for Task {
     }
 }
 
-fn settings_of(config: &Config) -> Settings {
-    Settings { timeouts: config.timeouts.clone(), limits: config.limits.clone() }
+fn settings_of(config: &Config) -> Arc<Settings> {
+    Arc::new(Settings { timeouts: config.timeouts.clone(), limits: config.limits.clone() })
 }
 
 /// The stats page is a frontend, too.

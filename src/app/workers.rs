@@ -40,7 +40,7 @@ pub(super) struct WorkerParts {
     pub(super) slot: Slot,
     pub(super) entrances: Vec<Entrance>,
     pub(super) registry: Arc<Registry>,
-    pub(super) settings: watch::Receiver<Settings>,
+    pub(super) settings: watch::Receiver<Arc<Settings>>,
     pub(super) log_format: LogFormat,
     pub(super) log: Option<LogBuffer>,
     pub(super) signal: watch::Receiver<Signal>,

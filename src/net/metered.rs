@@ -10,6 +10,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use bytes::{Buf, Bytes};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -76,12 +77,23 @@ impl Pulse {
 pub struct Metered {
     stream: TcpStream,
     pulse: Arc<Pulse>,
+    unread: Bytes,
 }
 
 impl Metered {
     /// Measures `stream` with `pulse`.
     pub fn new(stream: TcpStream, pulse: Arc<Pulse>) -> Self {
-        Self { stream, pulse }
+        Self { stream, pulse, unread: Bytes::new() }
+    }
+
+    /// Gives bytes back that were read too early: they are the next to be read, and are not counted again.
+    pub fn unread(&mut self, bytes: Bytes) {
+        self.unread = bytes;
+    }
+
+    /// Whether bytes were given back and not read since.
+    pub fn has_unread(&self) -> bool {
+        !self.unread.is_empty()
     }
 
     /// The connection itself.
@@ -104,6 +116,12 @@ impl Metered {
 
 impl AsyncRead for Metered {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.has_unread() {
+            let length = self.unread.len().min(buf.remaining());
+            buf.put_slice(&self.unread[..length]);
+            self.unread.advance(length);
+            return Poll::Ready(Ok(()));
+        }
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
         let read = buf.filled().len() - before;
@@ -139,5 +157,29 @@ impl AsyncWrite for Metered {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
+    #[tokio::test]
+    async fn what_is_given_back_is_read_first_and_counted_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut other = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let pulse = Arc::new(Pulse::new());
+        let mut metered = Metered::new(listener.accept().await.unwrap().0, Arc::clone(&pulse));
+        other.write_all(b"cd").await.unwrap();
+        metered.unread(Bytes::from_static(b"ab"));
+        let mut read = [0; 4];
+        metered.read_exact(&mut read[..1]).await.unwrap();
+        assert!(metered.has_unread());
+        metered.read_exact(&mut read[1..]).await.unwrap();
+        assert_eq!((&read, metered.has_unread(), pulse.bytes_in()), (b"abcd", false, 2));
     }
 }

@@ -56,7 +56,7 @@ pub fn accept_pending(listener: TcpListener, worker: &Rc<Worker>, frontend: &Rc<
 
 /// Serves a connection in a task of its own; it counts as open from now on.
 fn start(worker: &Rc<Worker>, frontend: &Rc<Frontend>, stream: TcpStream, address: SocketAddr) {
-    tokio::task::spawn_local(serve(Rc::clone(frontend), stream, address, worker.enroll()));
+    tokio::task::spawn_local(serve(frontend, stream, address, worker.enroll()));
 }
 
 /// Errors of a connection that ended before it was accepted (accept(2)).

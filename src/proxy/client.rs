@@ -24,7 +24,7 @@ use crate::{
 pub(super) struct Client {
     pub(super) worker: Rc<Worker>,
     pub(super) frontend: Rc<Frontend>,
-    pub(super) settings: Settings,
+    pub(super) settings: Arc<Settings>,
     pub(super) address: SocketAddr,
     /// Where the connection came in.
     pub(super) local: SocketAddr,
@@ -34,11 +34,25 @@ pub(super) struct Client {
     upload: RefCell<Option<Rc<Upload>>>,
     counted: Cell<(u64, u64)>,
     stopped_reading: Cell<bool>,
+    rests: Cell<bool>,
+    wish: Cell<Wish>,
     _occupied: Occupied<FrontendLive>,
 }
 
 /// How long a new connection may take to send its first byte once the worker drains.
 const LAST_CALL: Duration = Duration::from_millis(250);
+
+/// What the worker wishes of an idle connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Wish {
+    /// Nothing.
+    #[default]
+    None,
+    /// To keep no more memory than it needs for waiting.
+    Rest,
+    /// To end, because others need its descriptor.
+    Leave,
+}
 
 /// What the connection waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,6 +116,8 @@ impl Client {
             upload: RefCell::new(None),
             counted: Cell::new((0, 0)),
             stopped_reading: Cell::new(false),
+            rests: Cell::new(false),
+            wish: Cell::default(),
             _occupied: Occupied::enter(&frontend.live),
         };
         add(&client.counters().connections, 1);
@@ -176,10 +192,53 @@ impl Client {
         }
     }
 
-    /// Whether the connection should end after what it is in: the worker drains. One that was accepted at the last moment
-    /// has a little time to say what it wants.
+    /// Whether the connection should end after what it is in: the worker drains, or needs its descriptor. One that was
+    /// accepted at the last moment has a little time to say what it wants.
     pub(super) fn should_end(&self) -> bool {
-        self.worker.draining_since().is_some() && !matches!(self.stage(), Stage::Idle { first: true, .. })
+        self.wish.get() == Wish::Leave
+            || self.worker.draining_since().is_some() && !matches!(self.stage(), Stage::Idle { first: true, .. })
+    }
+
+    /// Since when the connection waits for the first byte of a request, if it does and all that it owes is written, and
+    /// whether it never had one.
+    pub(super) fn idle_since(&self) -> Option<(Millis, bool)> {
+        match self.stage() {
+            Stage::Idle { since, first, .. } if !self.pulse.is_write_blocked() => Some((since, first)),
+            Stage::Idle { .. } | Stage::Head { .. } | Stage::Busy | Stage::Closing => None,
+        }
+    }
+
+    /// Whether the connection keeps no more memory than it needs for waiting.
+    pub(super) fn rests(&self) -> bool {
+        self.rests.get()
+    }
+
+    /// Notes whether it does.
+    pub(super) fn set_rests(&self, rests: bool) {
+        self.rests.set(rests);
+    }
+
+    /// Tells the connection what the worker wishes; whoever does so wakes it.
+    pub(super) fn wish(&self, wish: Wish) {
+        if self.wish.get() != Wish::Leave {
+            self.wish.set(wish);
+        }
+    }
+
+    /// Whether it is idle and was told to rest since the last call.
+    pub(super) fn may_rest(&self) -> bool {
+        if self.wish.get() != Wish::Rest {
+            return false;
+        }
+        self.wish.set(Wish::None);
+        self.idle_since().is_some()
+    }
+
+    /// A head has begun with bytes that came together with the request before, when the connection became idle.
+    pub(super) fn head_had_begun(&self) {
+        if let Stage::Idle { since, .. } = self.stage.get() {
+            self.stage.set(Stage::Head { since });
+        }
     }
 
     /// Ends an upload whose client fell silent; the request learns of it.

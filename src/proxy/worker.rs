@@ -2,7 +2,6 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
     rc::Rc,
     sync::Arc,
     task::Waker,
@@ -11,7 +10,7 @@ use std::{
 
 use tokio::sync::{Notify, watch};
 
-use super::body::RequestBody;
+use super::{body::RequestBody, roster::Roster};
 use crate::{
     config::{Limits, LogFormat, Timeouts},
     model::PoolName,
@@ -52,24 +51,20 @@ pub struct Worker {
     pub(super) registry: Arc<Registry>,
     pub(super) idle: RefCell<IdleLinks<RequestBody>>,
     reader: RefCell<Reader>,
-    settings: watch::Receiver<Settings>,
+    settings: watch::Receiver<Arc<Settings>>,
     log: Option<RefCell<LogBuffer>>,
     log_format: LogFormat,
     log_waits: Notify,
-    roster: RefCell<Roster>,
+    pub(super) roster: RefCell<Roster>,
     draining: Cell<Option<Millis>>,
-    empty: Notify,
-}
-
-/// The connections that are open, and how to wake each.
-#[derive(Debug, Default)]
-struct Roster {
-    next: u64,
-    wakers: HashMap<u64, Option<Waker>>,
+    pub(super) empty: Notify,
 }
 
 /// How often idle connections are looked through for ones that servers closed.
 const SWEEP: Duration = Duration::from_secs(5);
+/// How often client connections are looked through for ones that can give memory back; also how long they must have been
+/// idle.
+const REST_AFTER: Duration = Duration::from_secs(1);
 /// How long a log line may wait for others.
 const LOG_DELAY: Duration = Duration::from_millis(50);
 
@@ -78,7 +73,7 @@ impl Worker {
     pub fn new(
         slot: Slot,
         registry: &Arc<Registry>,
-        settings: watch::Receiver<Settings>,
+        settings: watch::Receiver<Arc<Settings>>,
         log_format: LogFormat,
         log: Option<LogBuffer>,
     ) -> Rc<Self> {
@@ -109,6 +104,12 @@ impl Worker {
                 self.idle.borrow_mut().sweep(&snapshot);
             }
         };
+        let rest = async {
+            loop {
+                tokio::time::sleep(REST_AFTER).await;
+                self.wake(|roster| roster.to_rest(now_coarse(), REST_AFTER));
+            }
+        };
         let flush = async {
             loop {
                 self.log_waits.notified().await;
@@ -118,21 +119,27 @@ impl Worker {
                 }
             }
         };
-        let (never, _) = futures_util::future::join(sweep, flush).await;
+        let (never, ..) = futures_util::future::join3(sweep, rest, flush).await;
         never
     }
 
     /// Lets each connection end after the request that it is in; idle ones end at once.
     pub fn drain(&self) {
         self.draining.set(Some(now_coarse()));
-        let wakers: Vec<Waker> = self.roster.borrow().wakers.values().flatten().cloned().collect();
-        wakers.into_iter().for_each(Waker::wake);
+        self.wake(|roster| roster.all());
         self.empty.notify_waiters();
+    }
+
+    /// Wakes connections that the roster chooses.
+    fn wake(&self, choose: impl FnOnce(&Roster) -> Vec<Waker>) {
+        // A waker may drop a task, which takes itself off the roster.
+        let wakers = choose(&self.roster.borrow());
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     /// Connections that are open.
     pub fn connections(&self) -> usize {
-        self.roster.borrow().wakers.len()
+        self.roster.borrow().len()
     }
 
     /// Waits until no connection is open.
@@ -150,8 +157,8 @@ impl Worker {
         self.draining.get()
     }
 
-    pub(super) fn settings(&self) -> Settings {
-        self.settings.borrow().clone()
+    pub(super) fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings.borrow())
     }
 
     pub(super) fn snapshot(&self) -> Arc<Snapshot> {
@@ -181,48 +188,6 @@ impl Worker {
         });
         if first {
             self.log_waits.notify_one();
-        }
-    }
-
-    /// Notes an open connection until the entry is dropped.
-    pub(super) fn enroll(self: &Rc<Self>) -> Enrolled {
-        let mut roster = self.roster.borrow_mut();
-        roster.next += 1;
-        let number = roster.next;
-        roster.wakers.insert(number, None);
-        Enrolled { worker: Rc::clone(self), number, known: false }
-    }
-}
-
-/// An open connection's entry in the roster.
-#[derive(Debug)]
-pub(super) struct Enrolled {
-    worker: Rc<Worker>,
-    number: u64,
-    known: bool,
-}
-
-impl Enrolled {
-    /// The worker that knows of it.
-    pub(super) fn worker(&self) -> &Rc<Worker> {
-        &self.worker
-    }
-
-    /// Tells how to wake the connection; a task keeps its waker, so once is enough.
-    pub(super) fn wake_by(&mut self, waker: &Waker) {
-        if !self.known {
-            self.worker.roster.borrow_mut().wakers.insert(self.number, Some(waker.clone()));
-            self.known = true;
-        }
-    }
-}
-
-impl Drop for Enrolled {
-    fn drop(&mut self) {
-        let mut roster = self.worker.roster.borrow_mut();
-        roster.wakers.remove(&self.number);
-        if roster.wakers.is_empty() {
-            self.worker.empty.notify_waiters();
         }
     }
 }

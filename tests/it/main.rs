@@ -16,6 +16,7 @@ mod cli;
 mod cluster;
 mod demo;
 mod faults;
+mod idle;
 mod leaving;
 mod regressions;
 mod reload;
