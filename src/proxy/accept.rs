@@ -6,18 +6,17 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::{
     connection::serve,
+    relief::FIRST_PAUSE,
     worker::{Frontend, Worker},
 };
+use crate::net::shortage_of;
 
-/// First pause after the system could not give another connection; doubled each time.
-const FIRST_PAUSE: Duration = Duration::from_millis(10);
-/// Longest pause.
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// Longest pause after the system could not give another connection.
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
 /// Accepts connections and serves each in a task of its own, until it is dropped.
 ///
-/// Needs a tokio `LocalRuntime`. When descriptors run out it closes idle connections to servers and waits a little, rather than
-/// spin.
+/// Needs a tokio `LocalRuntime`. When descriptors run out it has idle connections closed and waits a little, rather than spin.
 pub async fn accept_loop(listener: &TcpListener, worker: &Rc<Worker>, frontend: &Rc<Frontend>) {
     let mut pause = FIRST_PAUSE;
     loop {
@@ -28,11 +27,13 @@ pub async fn accept_loop(listener: &TcpListener, worker: &Rc<Worker>, frontend: 
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
-                tracing::warn!(
-                    "cannot accept connections on {}: {error}; trying again in {pause:?}",
-                    frontend.live.name
-                );
-                worker.idle.borrow_mut().clear();
+                match shortage_of(&error) {
+                    Some(shortage) => worker.registry.shortages().note(shortage),
+                    None => {
+                        let name = &frontend.live.name;
+                        tracing::warn!("cannot accept connections on {name}: {error}; trying again in {pause:?}");
+                    }
+                }
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }

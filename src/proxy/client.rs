@@ -35,6 +35,7 @@ pub(super) struct Client {
     counted: Cell<(u64, u64)>,
     stopped_reading: Cell<bool>,
     rests: Cell<bool>,
+    bug: Cell<bool>,
     wish: Cell<Wish>,
     _occupied: Occupied<FrontendLive>,
 }
@@ -117,6 +118,7 @@ impl Client {
             counted: Cell::new((0, 0)),
             stopped_reading: Cell::new(false),
             rests: Cell::new(false),
+            bug: Cell::new(false),
             wish: Cell::default(),
             _occupied: Occupied::enter(&frontend.live),
         };
@@ -225,6 +227,11 @@ impl Client {
         }
     }
 
+    /// Whether it was told to leave.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.wish.get() == Wish::Leave
+    }
+
     /// Whether it is idle and was told to rest since the last call.
     pub(super) fn may_rest(&self) -> bool {
         if self.wish.get() != Wish::Rest {
@@ -256,6 +263,16 @@ impl Client {
     /// Whether the connection was given up because the client stopped reading.
     pub(super) fn has_stopped_reading(&self) -> bool {
         self.stopped_reading.get()
+    }
+
+    /// Notes that the connection is given up because of a bug of ours.
+    pub(super) fn note_bug(&self) {
+        self.bug.set(true);
+    }
+
+    /// Whether the connection is given up, or is being given up at this moment, because of a bug of ours.
+    pub(super) fn has_met_bug(&self) -> bool {
+        self.bug.get() || std::thread::panicking()
     }
 
     /// Counts the bytes that passed since the last call.

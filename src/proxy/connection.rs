@@ -1,9 +1,11 @@
 //! Serving one client connection, from its first byte to its last.
 
 use std::{
+    convert::Infallible,
     future::poll_fn,
     io,
     net::SocketAddr,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
     rc::Rc,
     sync::Arc,
@@ -43,6 +45,8 @@ enum End {
     Closed,
     /// The client sent something that is no HTTP, or broke off.
     Failed(hyper::Error),
+    /// A bug of ours: a panic.
+    Bug,
     /// The client was silent too long.
     Overdue(Overdue),
     /// It has been idle for a while.
@@ -57,8 +61,24 @@ pub(super) fn serve(
     frontend: &Rc<Frontend>,
     stream: TcpStream,
     address: SocketAddr,
-    mut enrolled: Enrolled,
+    enrolled: Enrolled,
 ) -> impl Future<Output = ()> + use<> {
+    serve_by(stack, frontend, stream, address, enrolled)
+}
+
+/// The same with any service.
+fn serve_by<M, S>(
+    service: M,
+    frontend: &Rc<Frontend>,
+    stream: TcpStream,
+    address: SocketAddr,
+    mut enrolled: Enrolled,
+) -> impl Future<Output = ()> + use<M, S>
+where
+    M: Fn(Rc<Client>) -> S,
+    S: tower::Service<Request<Incoming>, Response = http::Response<ResponseBody>, Error = Infallible, Future: 'static>
+        + Clone,
+{
     let local = stream.local_addr().unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
     let pulse = Arc::new(Pulse::new());
     let client = Client::new(enrolled.worker(), frontend, address, local, Arc::clone(&pulse));
@@ -67,7 +87,9 @@ pub(super) fn serve(
         let mut watchdog = pin!(Watchdog::new());
         while socket.has_unread() || begins(&socket, &client, &mut enrolled, watchdog.as_mut()).await {
             // Boxed, because an idle connection needs nothing of it.
-            let Some(idle) = Box::pin(talk(socket, &client, &mut enrolled, watchdog.as_mut())).await else { return };
+            let Some(idle) = Box::pin(talk(&service, socket, &client, &mut enrolled, watchdog.as_mut())).await else {
+                return;
+            };
             socket = idle;
         }
     }
@@ -99,12 +121,17 @@ async fn begins(
 }
 
 /// Serves requests until the connection ends, or has been idle for a while: then it is given back.
-async fn talk(
+async fn talk<S>(
+    service: &impl Fn(Rc<Client>) -> S,
     socket: Metered,
     client: &Rc<Client>,
     enrolled: &mut Enrolled,
     watchdog: Pin<&mut Watchdog>,
-) -> Option<Metered> {
+) -> Option<Metered>
+where
+    S: tower::Service<Request<Incoming>, Response = http::Response<ResponseBody>, Error = Infallible, Future: 'static>
+        + Clone,
+{
     let head = client.settings.limits.head;
     let mut connection = http1::Builder::new()
         // One small `send` costs less than a `writev` of two pieces.
@@ -116,11 +143,12 @@ async fn talk(
         .max_headers(MAX_HEADERS)
         .max_header_size(head)
         .max_buf_size(head.max(64 * 1024))
-        .serve_connection(TokioIo::new(socket), TowerToHyperService::new(stack(Rc::clone(client))))
+        .serve_connection(TokioIo::new(socket), TowerToHyperService::new(service(Rc::clone(client))))
         .with_upgrades();
     match drive(&mut connection, client, enrolled, watchdog).await {
         End::Closed => {}
         End::Failed(error) => refused(client, &error),
+        End::Bug => client.note_bug(),
         End::Overdue(Overdue::Head) => {
             let answer = request_timeout();
             note_bad_request(client, 408, answer.len() as u64, Cause::ClientTimeout);
@@ -154,15 +182,15 @@ where
     let mut told_to_end = false;
     poll_fn(|cx: &mut Context<'_>| {
         enrolled.introduce(client, cx.waker());
-        let mut polled = Pin::new(&mut *connection).poll(cx);
+        let mut polled = poll_guarded(connection, cx);
         // After the poll: what has arrived already is a request, and hyper closes an idle connection without looking.
         if polled.is_pending() && !told_to_end && client.should_end() {
             told_to_end = true;
             Pin::new(&mut *connection).graceful_shutdown();
-            polled = Pin::new(&mut *connection).poll(cx);
+            polled = poll_guarded(connection, cx);
         }
-        if let Poll::Ready(result) = polled {
-            return Poll::Ready(result.map_or_else(End::Failed, |()| End::Closed));
+        if polled.is_ready() {
+            return polled;
         }
         if client.may_rest() {
             return Poll::Ready(End::Idle);
@@ -180,6 +208,16 @@ where
         }
     })
     .await
+}
+
+/// Polls what may panic: a bug of ours ends one connection and no other. The runtime would catch it as well, but drop all
+/// that belongs to the connection in the midst of the panic, where another one ends the process.
+fn poll_guarded(connection: &mut (impl Future<Output = hyper::Result<()>> + Unpin), cx: &mut Context<'_>) -> Poll<End> {
+    match catch_unwind(AssertUnwindSafe(|| Pin::new(connection).poll(cx))) {
+        Ok(polled) => polled.map(|result| result.map_or_else(End::Failed, |()| End::Closed)),
+        // The panic hook has told of it.
+        Err(_panic) => Poll::Ready(End::Bug),
+    }
 }
 
 /// Takes an idle connection from hyper, with what it has read of the next request. `None` when it is not idle.
@@ -252,4 +290,110 @@ fn note_bad_request(client: &Client, status: u16, bytes: u64, cause: Cause) {
         redispatched: false,
         request: None,
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::{Limits, LogFormat, Timeouts},
+        model::PoolName,
+        proxy::{Settings, Worker, exchange::Exchange},
+        registry::{Registry, Slot},
+    };
+    use http::{Method, Response, StatusCode, Uri, Version};
+    use tokio::{io::AsyncReadExt, net::TcpListener, sync::watch, time::timeout};
+
+    const PATIENCE: Duration = Duration::from_secs(15);
+
+    /// A worker without servers: the service answers by itself.
+    struct Bench {
+        worker: Rc<Worker>,
+        frontend: Rc<Frontend>,
+        listener: TcpListener,
+    }
+
+    impl Bench {
+        async fn new() -> Self {
+            let name = PoolName::parse("in").unwrap();
+            let registry = Arc::new(Registry::new(1, std::slice::from_ref(&name), std::time::Instant::now()));
+            let settings = Arc::new(Settings { timeouts: Timeouts::default(), limits: Limits::default() });
+            let (_, settings) = watch::channel(settings);
+            let worker = Worker::new(Slot(0), &registry, settings, LogFormat::Off, None);
+            let frontend = Rc::new(Frontend { live: Arc::clone(&registry.frontends()[0]), pool: name });
+            Self { worker, frontend, listener: TcpListener::bind("127.0.0.1:0").await.unwrap() }
+        }
+
+        /// A client whose connection is served in a task of its own.
+        async fn client(&self) -> TcpStream {
+            let client = TcpStream::connect(self.listener.local_addr().unwrap()).await.unwrap();
+            let (stream, address) = self.listener.accept().await.unwrap();
+            tokio::task::spawn_local(serve_by(service, &self.frontend, stream, address, self.worker.enroll()));
+            client
+        }
+    }
+
+    /// Answers 204, and panics when it is asked for `/panic`.
+    fn service(
+        _client: Rc<Client>,
+    ) -> impl tower::Service<Request<Incoming>, Response = Response<ResponseBody>, Error = Infallible, Future: 'static> + Clone
+    {
+        tower::service_fn(|request: Request<Incoming>| async move {
+            tokio::task::yield_now().await;
+            assert!(request.uri().path() != "/panic", "asked to");
+            let mut response = Response::new(ResponseBody::switching());
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            Ok(response)
+        })
+    }
+
+    async fn ask(client: &mut TcpStream, path: &str) -> Vec<u8> {
+        client.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await.unwrap();
+        let mut answer = vec![0; 1000];
+        let length = timeout(PATIENCE, client.read(&mut answer)).await.unwrap().unwrap_or(0);
+        answer.truncate(length);
+        answer
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn a_panic_ends_its_connection_and_no_other() {
+        let bench = Bench::new().await;
+        let (mut sound, mut unlucky) = (bench.client().await, bench.client().await);
+        assert!(ask(&mut sound, "/").await.starts_with(b"HTTP/1.1 204 "));
+        assert!(ask(&mut unlucky, "/").await.starts_with(b"HTTP/1.1 204 "));
+        assert_eq!(bench.worker.connections(), 2);
+        assert_eq!(ask(&mut unlucky, "/panic").await, b"");
+        assert!(ask(&mut sound, "/").await.starts_with(b"HTTP/1.1 204 "));
+        assert_eq!((bench.worker.connections(), bench.frontend.live.connections.now()), (1, 1));
+        assert!(ask(&mut bench.client().await, "/").await.starts_with(b"HTTP/1.1 204 "));
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn what_dies_by_a_panic_is_told_from_what_the_client_broke_off() {
+        let bench = Bench::new().await;
+        let (stream, address) = (bench.client().await, "127.0.0.1:1".parse().unwrap());
+        let pulse = Arc::new(Pulse::new());
+        let client = Client::new(&bench.worker, &bench.frontend, address, stream.local_addr().unwrap(), pulse);
+        let mut panics = Box::pin(async { panic!("a bug") });
+        let end = poll_fn(|cx| Poll::Ready(poll_guarded(&mut panics, cx))).await;
+        assert!(matches!(end, Poll::Ready(End::Bug)));
+        let exchange = || Exchange::begin(&client, (&Method::GET, &Uri::from_static("/"), Version::HTTP_11));
+        let mut broken = exchange();
+        broken.broken_by_client();
+        assert_eq!(broken.termination.cause, Cause::Client);
+        client.note_bug();
+        let mut broken = exchange();
+        broken.broken_by_client();
+        assert_eq!(broken.termination.cause, Cause::Internal);
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn an_idle_connection_needs_little() {
+        let bench = Bench::new().await;
+        let _client = TcpStream::connect(bench.listener.local_addr().unwrap()).await.unwrap();
+        let (stream, address) = bench.listener.accept().await.unwrap();
+        let task = serve(&bench.frontend, stream, address, bench.worker.enroll());
+        let size = std::mem::size_of_val(&task);
+        assert!(size <= 512, "{size} bytes");
+    }
 }

@@ -159,9 +159,11 @@ impl Exchange {
         self.count(|counters| add(&counters.server_aborts, 1));
     }
 
-    /// The client broke the response's body off, unless the server did before.
+    /// The client broke the response's body off, unless the server did before or it was a bug of ours.
     pub(super) fn broken_by_client(&mut self) {
-        if self.termination.cause == Cause::Normal {
+        if self.termination.cause == Cause::Normal && self.client.has_met_bug() {
+            self.termination.cause = Cause::Internal;
+        } else if self.termination.cause == Cause::Normal {
             let silent = self.client.has_stopped_reading();
             self.termination.cause = if silent { Cause::ClientTimeout } else { Cause::Client };
             self.count(|counters| add(&counters.client_aborts, 1));
@@ -189,6 +191,8 @@ impl Exchange {
             }
             // Each failed connection was counted when it failed.
             Fault::NoServer | Fault::ConnectRefused | Fault::ConnectTimeout => {}
+            // The server was not even asked.
+            Fault::NoDescriptor => {}
         }
         let builder = Response::builder()
             .status(status)

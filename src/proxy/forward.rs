@@ -8,7 +8,7 @@ use hyper::body::Incoming;
 
 use super::{
     body::{Download, RequestBody, ResponseBody},
-    client::{Progress, Upload},
+    client::{Client, Progress, Upload},
     exchange::{Exchange, copy_head},
     tunnel,
 };
@@ -18,7 +18,7 @@ use crate::{
     registry::{Pool, Server},
     retry::{Decision, Failure, History, decide, is_idempotent},
     sticky,
-    upstream::{ConnectError, Link, SendError, connect},
+    upstream::{ConnectError, Link, SendError},
 };
 
 /// A request that keeps the rules.
@@ -234,6 +234,8 @@ async fn attempt(
         }
         None => match open(server, exchange).await {
             Ok(link) => link,
+            // No other server could be reached either.
+            Err(fault @ Fault::NoDescriptor) => return Err(Failed::Final(fault)),
             Err(fault) => {
                 return Err(Failed::Open { request: Box::new(request), failure: Failure::Connect, fault, reused });
             }
@@ -272,9 +274,9 @@ async fn attempt(
 
 /// Opens a connection to the server and starts the task that drives it.
 async fn open(server: &Server, exchange: &mut Exchange) -> Result<Link<RequestBody>, Fault> {
-    let settings = &Rc::clone(&exchange.client).settings;
+    let Client { worker, settings, .. } = &*Rc::clone(&exchange.client);
     let since = Instant::now();
-    let fault = match connect(server.address, settings.timeouts.connect).await {
+    let fault = match worker.connect(server.address, settings.timeouts.connect).await {
         Ok(stream) => match Link::new(stream, settings.link_limits()).await {
             Ok((link, drive)) => {
                 tokio::task::spawn_local(drive);
@@ -285,6 +287,7 @@ async fn open(server: &Server, exchange: &mut Exchange) -> Result<Link<RequestBo
         },
         Err(ConnectError::Timeout(_)) => Fault::ConnectTimeout,
         Err(ConnectError::Refused(_)) => Fault::ConnectRefused,
+        Err(ConnectError::Shortage(_)) => return Err(Fault::NoDescriptor),
     };
     exchange.connect_failed();
     Err(fault)

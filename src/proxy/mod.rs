@@ -15,6 +15,7 @@ mod client;
 mod connection;
 mod exchange;
 mod forward;
+mod relief;
 mod roster;
 mod stack;
 mod tunnel;

@@ -8,6 +8,13 @@ use super::{
 };
 use crate::net::Millis;
 
+/// Which part of the idle connections ends at once when there is no room: the next shortage is a few milliseconds away.
+const PART: usize = 8;
+/// The least number of them.
+const FEW: usize = 8;
+/// How long a new connection may take to send its first byte before it counts as idle like others.
+const NEWCOMER: Duration = Duration::from_secs(1);
+
 /// The open connections of a worker.
 #[derive(Debug, Default)]
 pub(super) struct Roster {
@@ -38,6 +45,21 @@ impl Roster {
         let is_due =
             |client: &Client| !client.rests() && client.idle_since().is_some_and(|(since, _)| since.after(long) <= now);
         self.tell(Wish::Rest, self.clients().filter(|(_, client)| is_due(client)).map(|(number, _)| number))
+    }
+
+    /// Tells some idle connections to end, those first that have been idle longest; returns how to wake them.
+    pub(super) fn to_leave(&self, now: Millis) -> Vec<Waker> {
+        // A client that has only just come may have sent its request already.
+        let is_old = |since: Millis, first: bool| !first || since.after(NEWCOMER) <= now;
+        let mut idle: Vec<_> = self
+            .clients()
+            .filter(|(_, client)| !client.is_leaving())
+            .filter_map(|(number, client)| Some((client.idle_since()?, number)))
+            .filter(|((since, first), _)| is_old(*since, *first))
+            .collect();
+        idle.sort_unstable_by_key(|((since, _), number)| (*since, *number));
+        let enough = (idle.len() / PART).max(FEW);
+        self.tell(Wish::Leave, idle.into_iter().take(enough).map(|(_, number)| number))
     }
 
     fn clients(&self) -> impl Iterator<Item = (u64, &Client)> {

@@ -93,7 +93,8 @@ impl Worker {
         })
     }
 
-    /// Does what no request should wait for: closes connections that are of no more use, hands over log lines. Never ends.
+    /// Does what no request should wait for: closes connections that are of no more use, or that must make room, lets idle
+    /// ones give memory back, hands over log lines. Never ends.
     pub async fn housekeeping(&self) {
         let mut changes = self.registry.changes();
         let sweep = async {
@@ -119,7 +120,7 @@ impl Worker {
                 }
             }
         };
-        let (never, ..) = futures_util::future::join3(sweep, rest, flush).await;
+        let (never, ..) = futures_util::future::join4(sweep, rest, flush, self.relieve()).await;
         never
     }
 
@@ -131,7 +132,7 @@ impl Worker {
     }
 
     /// Wakes connections that the roster chooses.
-    fn wake(&self, choose: impl FnOnce(&Roster) -> Vec<Waker>) {
+    pub(super) fn wake(&self, choose: impl FnOnce(&Roster) -> Vec<Waker>) {
         // A waker may drop a task, which takes itself off the roster.
         let wakers = choose(&self.roster.borrow());
         wakers.into_iter().for_each(Waker::wake);

@@ -12,6 +12,7 @@ mod events;
 mod live;
 mod pool;
 mod server;
+mod shortage;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -30,6 +31,7 @@ pub use counters::{
 pub use live::{CheckRecord, FrontendLive, Gauge, Occupied, PoolLive, PoolRecord, Rate, ServerLive};
 pub use pool::Pool;
 pub use server::{Origin, Server};
+pub use shortage::{Shortage, Shortages};
 
 use crate::model::PoolName;
 
@@ -56,6 +58,7 @@ pub struct Registry {
     writer: Mutex<writer::Writer>,
     changed: tokio::sync::watch::Sender<u64>,
     frontends: Vec<Arc<FrontendLive>>,
+    shortages: Shortages,
     started: Instant,
 }
 
@@ -68,6 +71,7 @@ impl Registry {
             writer: Mutex::new(writer::Writer::new(workers, now)),
             changed: tokio::sync::watch::Sender::new(0),
             frontends,
+            shortages: Shortages::default(),
             started: now,
         }
     }
@@ -114,6 +118,11 @@ impl Registry {
     /// Client connections of all frontends.
     pub fn connections(&self) -> u32 {
         self.frontends.iter().map(|frontend| frontend.connections.now()).sum()
+    }
+
+    /// File descriptors that have run out.
+    pub fn shortages(&self) -> &Shortages {
+        &self.shortages
     }
 
     /// When this process began to serve.

@@ -15,6 +15,7 @@ mod architecture;
 mod cli;
 mod cluster;
 mod demo;
+mod descriptors;
 mod faults;
 mod idle;
 mod leaving;
