@@ -39,7 +39,7 @@ fn round_robin(criterion: &mut Criterion) {
 fn request_rules(criterion: &mut Criterion) {
     let head = typical_head();
     criterion.bench_function("screen a browser's request head", |bench| {
-        bench.iter_batched_ref(|| head.clone(), http_rules::screen, BatchSize::SmallInput);
+        bench.iter_batched_ref(|| head.clone(), |head| http_rules::screen(head, 8192), BatchSize::SmallInput);
     });
 }
 

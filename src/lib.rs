@@ -5,14 +5,16 @@
 //! any other arrow.
 //!
 //! ```text
-//! FLOOR 0  model      the vocabulary: ServerId, PoolName, Weight, AdminState, Health; `eligible()`, the one rule that
-//!                     says whether a server may get a request
+//! FLOOR 0  model      the vocabulary: ServerId, PoolName, Weight, AdminState, Health, Networks; `eligible()`, the one rule
+//!                     that says whether a server may get a request
 //! FLOOR 1  balance    the algorithms
 //! FLOOR 1  sticky     cookies: read, issue, strip
 //! FLOOR 1  health     the rise/fall machine
 //! FLOOR 1  retry      what may be sent again
 //! FLOOR 1  http_rules request validation, hop-by-hop and forwarding headers, the event -> status and flags table
+//! FLOOR 1  h1         requests to bytes, bytes to responses
 //! FLOOR 1  config     raw (serde) -> validated
+//! FLOOR 1  proxy_protocol  the PROXY protocol's header
 //! FLOOR 1  swim       foca wrapped sans-IO: identity, record, Node::handle(now, input) -> outputs
 //! FLOOR 2  registry   the pools: an immutable Snapshot under one ArcSwap, one writer `apply(Command)`; live counters
 //! FLOOR 2  telemetry  the access log, tracing set-up
@@ -34,8 +36,10 @@ pub mod model;
 
 pub mod balance;
 pub mod config;
+pub mod h1;
 pub mod health;
 pub mod http_rules;
+pub mod proxy_protocol;
 pub mod retry;
 pub mod sticky;
 pub mod swim;

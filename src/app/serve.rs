@@ -26,7 +26,7 @@ use crate::{
     config::{Config, Gossip, Listener, LogFormat, Pool, STATS_PROXY, Stats},
     model::{NameError, PoolName, ServerName},
     probe,
-    proxy::Settings,
+    proxy::{Frontend, Settings},
     registry::{Command, Registry, Slot},
     swim::{Role, ServiceRecord},
     telemetry::LogSink,
@@ -70,6 +70,10 @@ pub async fn serve(
     file: ConfigFile,
     mut orders: impl Stream<Item = Order> + Unpin,
 ) -> Result<(), StartError> {
+    // Where the system gives them to everybody, each slow client and each idle thread would take memory by 2 MiB.
+    if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
+        tracing::debug!("the system may use huge pages for this process: {error}");
+    }
     let (failures, mut failed) = mpsc::unbounded_channel();
     let mut balancer = Balancer::start(config, bound, file, &failures)?;
     let broken = loop {
@@ -168,7 +172,7 @@ impl Balancer {
             }
         };
         if let Some(listener) = self.config.listeners.iter().find(|listener| !config.has_pool(&listener.pool)) {
-            let Listener { name, bind: _, pool } = listener;
+            let Listener { name, bind: _, pool, proxy_protocol: _, trusted_proxies: _ } = listener;
             tracing::error!("the listener '{name}' feeds the pool '{pool}', which the new configuration does not have");
             tracing::error!("the configuration was not reloaded: nothing has changed (restart to change listeners)");
             return;
@@ -296,11 +300,20 @@ fn what_is_open(registry: &Registry) -> String {
 /// The entrances of each worker.
 fn entrances(config: &Config, listeners: Vec<Vec<Vec<TcpListener>>>, registry: &Registry) -> Vec<Vec<Entrance>> {
     let mut workers: Vec<Vec<Entrance>> = (0..config.workers.get()).map(|_| Vec::new()).collect();
-    for (Listener { name, bind: _, pool }, addresses) in config.listeners.iter().zip(listeners) {
+    for (listener, addresses) in config.listeners.iter().zip(listeners) {
+        let Listener { name, bind: _, pool, proxy_protocol, trusted_proxies } = listener;
         let Some(frontend) = registry.frontends().iter().find(|frontend| frontend.name == *name) else { continue };
         for copies in addresses {
             for (entrances, listener) in workers.iter_mut().zip(copies) {
-                entrances.push(Entrance { listener, frontend: Arc::clone(frontend), pool: pool.clone() });
+                entrances.push(Entrance {
+                    listener,
+                    frontend: Frontend {
+                        live: Arc::clone(frontend),
+                        pool: pool.clone(),
+                        proxy_protocol: *proxy_protocol,
+                        trusted_proxies: trusted_proxies.clone(),
+                    },
+                });
             }
         }
     }

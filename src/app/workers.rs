@@ -18,9 +18,8 @@ use tokio::{
 use super::task::{Failures, kept};
 use crate::{
     config::LogFormat,
-    model::PoolName,
     proxy::{Frontend, Settings, Worker, accept_loop, accept_pending},
-    registry::{FrontendLive, Registry, Slot},
+    registry::{Registry, Slot},
     telemetry::LogBuffer,
 };
 
@@ -38,8 +37,7 @@ pub(super) enum Signal {
 /// A listening socket of one worker, with what comes in there.
 pub(super) struct Entrance {
     pub(super) listener: net::TcpListener,
-    pub(super) frontend: Arc<FrontendLive>,
-    pub(super) pool: PoolName,
+    pub(super) frontend: Frontend,
 }
 
 /// What a worker is built from.
@@ -92,8 +90,8 @@ async fn serve(parts: WorkerParts) -> io::Result<()> {
     let WorkerParts { slot, entrances, registry, settings, log_format, log, mut signal } = parts;
     let worker = Worker::new(slot, &registry, settings, log_format, log);
     let mut open = Vec::with_capacity(entrances.len());
-    for Entrance { listener, frontend, pool } in entrances {
-        open.push((TcpListener::from_std(listener)?, Rc::new(Frontend { live: frontend, pool })));
+    for Entrance { listener, frontend } in entrances {
+        open.push((TcpListener::from_std(listener)?, Rc::new(frontend)));
     }
     tokio::select! {
         () = accept_all(&open, &worker) => {}

@@ -13,7 +13,7 @@ use super::{
         RawStats, RawTimeouts, read,
     },
 };
-use crate::model::{CheckPolicy, CookiePolicy, PoolName, ServerName, Weight};
+use crate::model::{CheckPolicy, CookiePolicy, Networks, PoolName, ServerName, Weight, parse_network};
 
 /// Port of the cluster member, as Serf's.
 pub const GOSSIP_PORT: u16 = 7946;
@@ -71,7 +71,13 @@ impl Checker<'_> {
             listener.into_iter().map(|listener| self.listener(listener, &pools)).collect();
         if listeners.is_empty() {
             let bind = vec![ListenAddress::any(TRAFFIC_PORT)];
-            listeners.push(Listener { name: default_frontend(), bind, pool: first_pool });
+            listeners.push(Listener {
+                name: default_frontend(),
+                bind,
+                pool: first_pool,
+                proxy_protocol: false,
+                trusted_proxies: Networks::default(),
+            });
         }
         let workers =
             self.number(workers, "workers", 1..=MAX_WORKERS).and_then(NonZeroUsize::new).unwrap_or(processors);
@@ -88,7 +94,7 @@ impl Checker<'_> {
     }
 
     fn listener(&mut self, raw: RawListener, pools: &[Pool]) -> Listener {
-        let RawListener { name, bind, pool } = raw;
+        let RawListener { name, bind, pool, proxy_protocol, trusted_proxies } = raw;
         let place = pool.as_ref().map(|pool| pool.span().start);
         let pool: PoolName = self.parse(pool, "pool").unwrap_or_else(|| pools[0].name.clone());
         if !pools.iter().any(|known| known.name == pool) {
@@ -110,7 +116,16 @@ impl Checker<'_> {
                 .filter_map(|text| self.parse(Some(Spanned::new(span.clone(), text)), "bind"))
                 .collect();
         }
-        Listener { name: self.parse(name, "name").unwrap_or_else(default_frontend), bind: binds, pool }
+        let trusted_proxies = trusted_proxies.into_iter();
+        Listener {
+            name: self.parse(name, "name").unwrap_or_else(default_frontend),
+            bind: binds,
+            pool,
+            proxy_protocol,
+            trusted_proxies: trusted_proxies
+                .filter_map(|text| self.convert(text, "trusted-proxies", parse_network))
+                .collect(),
+        }
     }
 
     fn pool(&mut self, raw: RawPool) -> Pool {
@@ -205,11 +220,12 @@ impl Checker<'_> {
     }
 
     fn limits(&mut self, raw: RawLimits) -> Limits {
-        let RawLimits { head, body, idle_per_server } = raw;
+        let RawLimits { head, body, min_rate, idle_per_server } = raw;
         let default = Limits::default();
         Limits {
             head: self.number(head, "head", 1024..=1024 * 1024).unwrap_or(default.head),
             body: self.number(body, "body", 0..=i64::MAX),
+            min_rate: self.number(min_rate, "min-rate", 0..=1_000_000_000).unwrap_or(default.min_rate),
             idle_per_server: self
                 .number(idle_per_server, "idle-per-server", 0..=65_536)
                 .unwrap_or(default.idle_per_server),

@@ -35,6 +35,8 @@ pub(super) struct RawListener {
     pub(super) name: Option<Text>,
     pub(super) bind: Option<Spanned<OneOrMore>>,
     pub(super) pool: Option<Text>,
+    pub(super) proxy_protocol: bool,
+    pub(super) trusted_proxies: Vec<Text>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -111,6 +113,7 @@ pub(super) struct RawTimeouts {
 pub(super) struct RawLimits {
     pub(super) head: Option<Number>,
     pub(super) body: Option<Number>,
+    pub(super) min_rate: Option<Number>,
     pub(super) idle_per_server: Option<Number>,
 }
 

@@ -23,6 +23,7 @@ fn nothing_said_gives_the_documented_defaults() {
     assert_eq!((check.kind.to_string().as_str(), check.interval), ("HEAD /", Duration::from_secs(2)));
     assert_eq!((check.rise, check.fall), (2, 3));
     assert_eq!(config.gossip.unwrap().bind, ListenAddress::any(GOSSIP_PORT));
+    assert_eq!(config.limits.min_rate, 240);
     assert_eq!((config.stats, config.log), (None, LogFormat::Json));
 }
 
@@ -59,6 +60,7 @@ fn a_whole_file_is_read() {
         grace = "0"
         [limits]
         body = 1048576
+        min-rate = 0
         [log]
         format = "haproxy"
     "#;
@@ -69,6 +71,7 @@ fn a_whole_file_is_read() {
     assert_eq!((pool.servers[1].name.as_str(), pool.servers[1].backup), ("10.0.0.2:3000", true));
     assert_eq!((config.timeouts.connect, config.timeouts.grace), (Duration::from_secs(1), Duration::ZERO));
     assert_eq!((config.limits.body, config.log), (Some(1_048_576), LogFormat::Haproxy));
+    assert_eq!(config.limits.min_rate, 0);
     assert_eq!(config.gossip.unwrap().join[0].to_string(), "ha:7946");
 }
 
@@ -86,6 +89,18 @@ fn everything_that_is_wrong_is_told_at_once_with_its_line() {
         assert!(told.contains(expected), "{expected}\nis missing in\n{told}");
     }
     assert_eq!(told.lines().count(), 5, "{told}");
+}
+
+#[test]
+fn a_listener_can_stand_behind_proxies() {
+    let text = "[[listener]]\nproxy-protocol = true\ntrusted-proxies = [\"10.0.0.0/8\", \"::1\"]\n";
+    let listener = build(text, &Overrides::default()).unwrap().listeners.remove(0);
+    assert!(listener.proxy_protocol && listener.trusted_proxies.contains([10, 1, 2, 3].into()));
+    let listener = build("[[listener]]\n", &Overrides::default()).unwrap().listeners.remove(0);
+    assert!(!listener.proxy_protocol && listener.trusted_proxies.is_empty(), "off unless it is asked for");
+    let told = problems("[[listener]]\nproxy-protocol = 1\ntrusted-proxies = [\n\"10.0.0.0/8\",\n\"10.0.0.0/40\"]\n");
+    assert!(told.contains("lb.toml:2: invalid type: integer `1`, expected a boolean"), "{told}");
+    assert!(told.contains("lb.toml:5: trusted-proxies: \"10.0.0.0/40\" is no network"), "{told}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::{num::NonZeroUsize, time::Duration};
 
 use super::{Advertise, HostPort, ListenAddress};
-use crate::model::{Algorithm, CheckPolicy, CookiePolicy, PoolName, ServerName, Weight};
+use crate::model::{Algorithm, CheckPolicy, CookiePolicy, Networks, PoolName, ServerName, Weight};
 
 /// Name of the frontend that `--listen` makes.
 pub const DEFAULT_FRONTEND: &str = "localnodes";
@@ -62,6 +62,10 @@ pub struct Listener {
     pub bind: Vec<ListenAddress>,
     /// The pool it feeds.
     pub pool: PoolName,
+    /// Whether each connection begins with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
+    /// Proxies whose word about their clients is believed. Where it is not empty, nobody else may send such a header.
+    pub trusted_proxies: Networks,
 }
 
 /// One pool of servers.
@@ -132,7 +136,7 @@ pub struct Gossip {
 pub struct Timeouts {
     /// Until a server accepts a connection.
     pub connect: Duration,
-    /// Silence of a client in the middle of a request or response.
+    /// Silence of a client in the middle of a request or response; also how far it may fall behind `Limits::min_rate`.
     pub client: Duration,
     /// Silence of a server that owes a response or the rest of one.
     pub server: Duration,
@@ -160,20 +164,23 @@ impl Default for Timeouts {
     }
 }
 
-/// How large things may be.
+/// How large things may be, and how slow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Head of a request or response in bytes; a longer request is answered 431.
+    /// Head of a request or response in bytes; a longer request is answered 431, one whose target has more than half 414.
     pub head: usize,
     /// Body of a request in bytes; a longer one is answered 413. `None` is no limit, as in HAProxy.
     pub body: Option<u64>,
+    /// Bytes per second that a client has to send of a request's body, or to read of a response, in the long run: it may fall
+    /// behind by what the rate gives in `Timeouts::client`. Only time that it keeps us waiting counts. 0 is no least rate.
+    pub min_rate: u32,
     /// Idle connections kept to one server by one worker.
     pub idle_per_server: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { head: 16 * 1024, body: None, idle_per_server: 256 }
+        Self { head: 16 * 1024, body: None, min_rate: 240, idle_per_server: 256 }
     }
 }
 

@@ -8,11 +8,13 @@
 mod fault;
 mod forwarding;
 mod hop_by_hop;
+#[cfg(test)]
+mod properties;
 mod request;
 mod response;
 
 pub use fault::Fault;
-pub use forwarding::{Forwarding, add_forwarding_headers};
+pub use forwarding::{Forwarding, add_forwarding_headers, forwarded_client};
 pub use hop_by_hop::strip_hop_by_hop;
 pub use request::{Rejection, Screened, screen};
 pub use response::{InvalidResponse, prepare_response};

@@ -3,6 +3,8 @@
 //! hyper's parser has refused broken syntax before; what it lets through and a server could read differently is refused
 //! here. One pass over the headers notes everything of interest, so that an ordinary request costs no look-up.
 
+use std::{net::Ipv6Addr, str};
+
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header, request::Parts, uri::PathAndQuery};
 
 /// Why a request is refused.
@@ -12,6 +14,8 @@ pub enum Rejection {
     Method,
     /// The target is not a path, a whole `http` URL, or `*` of OPTIONS (RFC 9112 section 3.2), or not plain ASCII.
     Target,
+    /// The target is longer than the operator allows.
+    TargetTooLong,
     /// Host is missing, there are several, or it is not `host[:port]` (RFC 9112 section 3.2).
     Host,
     /// Transfer-Encoding is anything but one `chunked` (RFC 9112 section 6.1).
@@ -27,6 +31,7 @@ impl Rejection {
     pub fn status(self) -> StatusCode {
         match self {
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::Expectation => StatusCode::EXPECTATION_FAILED,
             Self::Target | Self::Host | Self::TransferEncoding | Self::UpgradeWithBody => StatusCode::BAD_REQUEST,
         }
@@ -38,36 +43,38 @@ impl Rejection {
 pub struct Screened {
     /// It asks for a WebSocket.
     pub websocket: bool,
+    /// Its client takes trailers.
+    pub trailers: bool,
     /// It has Cookie lines.
     pub has_cookie: bool,
     /// It has headers that are for us alone.
     pub has_hop_by_hop: bool,
-    /// It has headers that could be taken for ours, or are.
+    /// Its sender wants to be asked for the body (`Expect: 100-continue`).
+    pub expects_continue: bool,
+    /// It has headers that could be taken for those that we write, or are.
     pub has_forwarding: bool,
 }
 
-/// Checks a request head and brings its target into origin form.
+/// Checks a request head and brings its target, which may have `longest_target` bytes, into origin form.
 ///
 /// # Errors
 /// When the request must not reach a server.
-pub fn screen(parts: &mut Parts) -> Result<Screened, Rejection> {
+pub fn screen(parts: &mut Parts, longest_target: usize) -> Result<Screened, Rejection> {
     if parts.method == Method::CONNECT {
         return Err(Rejection::Method);
     }
     let noted = Noted::of(&parts.headers)?;
-    let authority = screen_target(&parts.method, &parts.uri)?;
-    let version = parts.version;
+    let authority = screen_target(&parts.method, &parts.uri, longest_target)?;
+    let old = parts.version < Version::HTTP_11;
     match (authority, noted.hosts) {
+        (_, 0) if !old => return Err(Rejection::Host),
         (Some(authority), _) => {
             // The absolute form wins over Host, and servers must see one truth (RFC 9112 section 3.2.2).
             let host = HeaderValue::from_str(authority).map_err(|_| Rejection::Host)?;
             parts.headers.insert(header::HOST, host);
-            let path = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-            parts.uri = Uri::from(path);
+            parts.uri = Uri::from(origin_form(&parts.uri)?);
         }
-        (None, 1) => {}
-        (None, 0) if version < Version::HTTP_11 => {}
-        (None, _) => return Err(Rejection::Host),
+        (None, _) => {}
     }
     let websocket = noted.upgrade && noted.connection && is_websocket(parts);
     if websocket && noted.body {
@@ -75,7 +82,9 @@ pub fn screen(parts: &mut Parts) -> Result<Screened, Rejection> {
     }
     Ok(Screened {
         websocket,
+        trailers: noted.trailers && !old,
         has_cookie: noted.cookie,
+        expects_continue: noted.expect,
         has_hop_by_hop: noted.connection || noted.upgrade || noted.other_hop_by_hop,
         has_forwarding: noted.forwarding,
     })
@@ -87,9 +96,11 @@ struct Noted {
     hosts: u32,
     connection: bool,
     upgrade: bool,
+    trailers: bool,
     other_hop_by_hop: bool,
     cookie: bool,
     body: bool,
+    expect: bool,
     forwarding: bool,
 }
 
@@ -108,7 +119,12 @@ impl Noted {
                 header::COOKIE => noted.cookie = true,
                 header::CONNECTION => noted.connection = true,
                 header::UPGRADE => noted.upgrade = true,
-                header::TE | header::PROXY_AUTHORIZATION | header::TRAILER => noted.other_hop_by_hop = true,
+                header::TE => {
+                    noted.other_hop_by_hop = true;
+                    noted.trailers |= has_token(value, b"trailers");
+                }
+                header::PROXY_AUTHORIZATION => noted.other_hop_by_hop = true,
+                header::FORWARDED => noted.forwarding = true,
                 header::CONTENT_LENGTH => noted.body |= value.as_bytes() != b"0",
                 header::TRANSFER_ENCODING => {
                     encodings += 1;
@@ -121,9 +137,11 @@ impl Noted {
                     if !value.as_bytes().eq_ignore_ascii_case(b"100-continue") {
                         return Err(Rejection::Expectation);
                     }
+                    noted.expect = true;
                 }
                 _ => match name.as_str().as_bytes() {
                     b"keep-alive" | b"proxy-connection" => noted.other_hop_by_hop = true,
+                    b"content_length" | b"transfer_encoding" => noted.forwarding = true,
                     other => noted.forwarding |= matches!(other, [b'x', b'-' | b'_', b'f', ..]),
                 },
             }
@@ -133,8 +151,13 @@ impl Noted {
 }
 
 /// The authority of an absolute form; `None` for the others that may pass.
-fn screen_target<'uri>(method: &Method, uri: &'uri Uri) -> Result<Option<&'uri str>, Rejection> {
+fn screen_target<'uri>(method: &Method, uri: &'uri Uri, longest: usize) -> Result<Option<&'uri str>, Rejection> {
     let path = uri.path_and_query().map(PathAndQuery::as_str).unwrap_or_default();
+    let before =
+        |scheme: &str| scheme.len() + "://".len() + uri.authority().map_or(0, |authority| authority.as_str().len());
+    if path.len() + uri.scheme_str().map_or(0, before) > longest {
+        return Err(Rejection::TargetTooLong);
+    }
     if !path.is_ascii() {
         return Err(Rejection::Target);
     }
@@ -148,14 +171,52 @@ fn screen_target<'uri>(method: &Method, uri: &'uri Uri) -> Result<Option<&'uri s
     }
 }
 
-/// `host[:port]`: what RFC 3986 section 3.2 allows in both, without user information.
+/// The path and query of an absolute form. Written out anew, because `http://a?b` has none that begins with `/`, and that
+/// of `http://a#b` is empty: a request line without a target.
+fn origin_form(uri: &Uri) -> Result<PathAndQuery, Rejection> {
+    let path = uri.path_and_query().map_or_else(|| "/".to_owned(), PathAndQuery::to_string);
+    PathAndQuery::try_from(path).map_err(|_| Rejection::Target)
+}
+
+/// `host[:port]` of RFC 3986 section 3.2, without user information, and with a comma taken for what it is: two hosts.
 fn is_host(value: &[u8]) -> bool {
-    let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:[]".contains(byte);
-    !value.is_empty() && value.iter().all(allowed)
+    if let [b'[', rest @ ..] = value {
+        let end = rest.iter().position(|&byte| byte == b']').unwrap_or(rest.len());
+        let (address, rest) = rest.split_at(end);
+        let is_address = str::from_utf8(address).is_ok_and(|address| address.parse::<Ipv6Addr>().is_ok());
+        return is_address && rest.strip_prefix(b"]").is_some_and(is_port_or_nothing);
+    }
+    let end = value.iter().position(|&byte| byte == b':').unwrap_or(value.len());
+    let (name, rest) = value.split_at(end);
+    !name.is_empty() && name.iter().all(|&byte| IN_NAME[usize::from(byte)]) && is_port_or_nothing(rest)
+}
+
+/// Bytes of a registered name (RFC 3986 section 3.2.2); a table, because every request has one.
+const IN_NAME: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        table[byte as usize] = byte.is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let mut marks: &[u8] = b"-._~%!$&'()*+;=";
+    while let [mark, rest @ ..] = marks {
+        table[*mark as usize] = true;
+        marks = rest;
+    }
+    table
+};
+
+/// `:80`, `:`, or nothing.
+fn is_port_or_nothing(value: &[u8]) -> bool {
+    let Some((b':', port)) = value.split_first() else { return value.is_empty() };
+    let digits = port.len() <= 5 && port.iter().all(u8::is_ascii_digit);
+    digits && port.iter().fold(0, |number, digit| number * 10 + u32::from(digit - b'0')) <= u32::from(u16::MAX)
 }
 
 fn is_websocket(parts: &Parts) -> bool {
-    let websocket = parts.headers.get(header::UPGRADE).is_some_and(|value| is_token(value, b"websocket"));
+    let mut upgrades = parts.headers.get_all(header::UPGRADE).iter();
+    let websocket = upgrades.next().is_some_and(|value| is_token(value, b"websocket")) && upgrades.next().is_none();
     let connection = parts.headers.get_all(header::CONNECTION).iter().any(|value| has_token(value, b"upgrade"));
     websocket && connection && parts.method == Method::GET && parts.version == Version::HTTP_11
 }
@@ -181,8 +242,10 @@ mod tests {
         builder.body(()).unwrap().into_parts().0
     }
 
+    const LONGEST: usize = 100;
+
     fn verdict(method: &str, target: &str, headers: &[(&str, &str)]) -> Result<Screened, Rejection> {
-        screen(&mut request(method, target, headers))
+        screen(&mut request(method, target, headers), LONGEST)
     }
 
     #[test]
@@ -199,16 +262,62 @@ mod tests {
         }
         let mut old = request("GET", "/", &[]);
         old.version = Version::HTTP_10;
-        assert!(screen(&mut old).is_ok());
+        assert_eq!(screen(&mut old, LONGEST), Ok(Screened::default()));
     }
 
     #[test]
     fn an_absolute_target_wins_over_host() {
         let mut parts = request("GET", "http://a.example/x?y", &[("host", "b.example")]);
-        assert!(screen(&mut parts).is_ok());
+        assert!(screen(&mut parts, LONGEST).is_ok());
         assert_eq!(parts.headers["host"], "a.example");
         assert_eq!(parts.uri, "/x?y");
         assert_eq!(verdict("GET", "http://u@a.example/", &[("host", "b")]), Err(Rejection::Host));
+    }
+
+    #[test]
+    fn a_host_is_a_name_or_an_address_with_a_port_or_without() {
+        for host in ["a", "a.example:80", "a:", "a:65535", "127.0.0.1:1", "[::1]", "[::1]:80", "a_b", "a%20"] {
+            assert!(is_host(host.as_bytes()), "{host}");
+        }
+        for host in
+            ["", ":80", "a:b", "a:1:2", "a:65536", "a:000080", "[::1", "[]", "[a]", "[::1]80", "::1", "a b", "a/"]
+        {
+            assert!(!is_host(host.as_bytes()), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_server_always_gets_a_path() {
+        for (target, path) in [
+            ("http://a", "/"),
+            ("http://a?x=/", "/?x=/"),
+            ("http://a#x", "/"),
+            ("http://a/b#x", "/b"),
+            ("/b?c#x", "/b?c"),
+        ] {
+            let mut parts = request("GET", target, &[("host", "a")]);
+            assert!(screen(&mut parts, LONGEST).is_ok());
+            assert_eq!(parts.uri.to_string(), path, "{target}");
+            assert_eq!(parts.uri.path_and_query().map(PathAndQuery::as_str), Some(path), "{target}");
+        }
+    }
+
+    #[test]
+    fn a_target_has_a_longest_length() {
+        let path = |length: usize| format!("/{}", "x".repeat(length - 1));
+        assert!(verdict("GET", &path(LONGEST), &[("host", "a")]).is_ok());
+        assert_eq!(verdict("GET", &path(LONGEST + 1), &[("host", "a")]), Err(Rejection::TargetTooLong));
+        let url = format!("http://a{}", path(LONGEST - 8));
+        assert_eq!(url.len(), LONGEST);
+        assert!(verdict("GET", &url, &[("host", "a")]).is_ok());
+        assert_eq!(verdict("GET", &(url + "x"), &[("host", "a")]), Err(Rejection::TargetTooLong));
+    }
+
+    #[test]
+    fn a_client_tells_that_it_takes_trailers() {
+        let takes = |value| verdict("GET", "/", &[("host", "a"), ("te", value)]).unwrap().trailers;
+        assert!(takes("trailers") && takes("gzip, Trailers"));
+        assert!(!takes("gzip") && !takes("trailers;q=0"));
     }
 
     #[test]

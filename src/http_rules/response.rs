@@ -1,6 +1,10 @@
 //! Which responses are passed on.
 
-use http::{HeaderMap, HeaderValue, StatusCode, header, response::Parts};
+use http::{
+    HeaderMap, HeaderValue, StatusCode,
+    header::{self, HeaderName},
+    response::Parts,
+};
 
 use super::hop_by_hop::{strip_hop_by_hop, strip_plain_connection};
 
@@ -10,6 +14,10 @@ pub enum InvalidResponse {
     /// Content-Length together with Transfer-Encoding (RFC 9112 section 6.3).
     #[error("the response has both Content-Length and Transfer-Encoding")]
     TwoLengths,
+    /// Transfer-Encoding is anything but one `chunked` (RFC 9112 section 6.1): its framing is taken off here, and what else
+    /// it says would be lost with it.
+    #[error("the response has a Transfer-Encoding other than one chunked")]
+    TransferEncoding,
     /// 101 without a request for an upgrade, or to another protocol.
     #[error("the response switches to a protocol that nobody asked for")]
     Unasked,
@@ -28,8 +36,11 @@ pub fn prepare_response(parts: &mut Parts, upgrade: bool) -> Result<(), InvalidR
     if length && encoding {
         return Err(InvalidResponse::TwoLengths);
     }
+    if encoding && !is_only(&parts.headers, &header::TRANSFER_ENCODING, b"chunked") {
+        return Err(InvalidResponse::TransferEncoding);
+    }
     if switching {
-        if !parts.headers.get(header::UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket")) {
+        if !is_only(&parts.headers, &header::UPGRADE, b"websocket") {
             return Err(InvalidResponse::Unasked);
         }
         strip_hop_by_hop(&mut parts.headers);
@@ -43,6 +54,12 @@ pub fn prepare_response(parts: &mut Parts, upgrade: bool) -> Result<(), InvalidR
         parts.headers.remove(header::TRANSFER_ENCODING);
     }
     Ok(())
+}
+
+/// Whether there is one line of the header, with this value.
+fn is_only(headers: &HeaderMap, name: &HeaderName, value: &[u8]) -> bool {
+    let mut lines = headers.get_all(name).iter();
+    lines.next().is_some_and(|line| line.as_bytes().eq_ignore_ascii_case(value)) && lines.next().is_none()
 }
 
 #[derive(Default)]
@@ -90,11 +107,21 @@ mod tests {
     }
 
     #[test]
+    fn chunked_is_the_only_encoding() {
+        for values in [&["gzip"][..], &["gzip, chunked"], &["chunked, chunked"], &["chunked", "chunked"], &[""]] {
+            let headers: Vec<_> = values.iter().map(|value| ("transfer-encoding", *value)).collect();
+            assert_eq!(prepare(200, &headers, false), Err(InvalidResponse::TransferEncoding), "{values:?}");
+        }
+    }
+
+    #[test]
     fn protocols_are_switched_only_on_request() {
         let headers = [("connection", "upgrade"), ("upgrade", "websocket")];
         assert_eq!(prepare(101, &headers, false), Err(InvalidResponse::Unasked));
         assert_eq!(prepare(101, &headers, true).map(|left| left.len()), Ok(2));
         assert_eq!(prepare(101, &[("upgrade", "h2c")], true), Err(InvalidResponse::Unasked));
+        let two = [("upgrade", "websocket"), ("upgrade", "h2c")];
+        assert_eq!(prepare(101, &two, true), Err(InvalidResponse::Unasked));
         assert_eq!(prepare(200, &headers, true).map(|left| left.len()), Ok(0));
     }
 

@@ -7,6 +7,7 @@
 
 mod check;
 mod id;
+mod networks;
 mod outcome;
 mod policy;
 mod state;
@@ -14,6 +15,7 @@ mod weight;
 
 pub use check::{CheckReport, CheckStatus};
 pub use id::{NameError, NodeId, PoolName, ServerId, ServerName};
+pub use networks::{Networks, parse_network};
 pub use outcome::{Cause, Phase, StickyRequest, StickyResponse, Termination};
 pub use policy::{Algorithm, CheckKind, CheckPolicy, CookiePolicy};
 pub use state::{AdminState, Candidacy, Health, NodeState, ServerState, eligible};

@@ -2,15 +2,18 @@
 
 use std::{
     io,
+    mem::MaybeUninit,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::{Buf, Bytes};
+use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -26,6 +29,8 @@ pub struct Pulse {
     last: AtomicU64,
     last_out: AtomicU64,
     write_blocked: AtomicBool,
+    has_aside: AtomicBool,
+    aside: Mutex<Vec<u8>>,
 }
 
 impl Pulse {
@@ -66,6 +71,13 @@ impl Pulse {
         self.last.store(now_coarse().0, Relaxed);
     }
 
+    /// Has these bytes written before anything else that comes, from the next poll on. For responses in between (1xx), which
+    /// hyper's server has no words for.
+    pub fn write_aside(&self, bytes: &[u8]) {
+        self.aside.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        self.has_aside.store(true, Relaxed);
+    }
+
     fn add(&self, counter: &AtomicU64, bytes: usize) {
         counter.store(counter.load(Relaxed) + bytes as u64, Relaxed);
         self.touch();
@@ -101,6 +113,29 @@ impl Metered {
         &self.stream
     }
 
+    /// Writes what is to be written first.
+    fn poll_aside(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.pulse.has_aside.load(Relaxed) {
+            let pulse = Arc::clone(&self.pulse);
+            let mut aside = pulse.aside.lock().unwrap_or_else(PoisonError::into_inner);
+            let polled = Pin::new(&mut self.stream).poll_write(cx, &aside);
+            let written = ready!(self.note_write(polled))?;
+            aside.drain(..written);
+            if aside.is_empty() {
+                *aside = Vec::new();
+                self.pulse.has_aside.store(false, Relaxed);
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Ends the connection so that the other side takes it for broken off, not for closed.
+    pub fn reset(self) {
+        if let Err(error) = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)) {
+            tracing::debug!("a connection ends as if it were closed in good order: {error}");
+        }
+    }
+
     fn note_write(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         let blocked = result.is_pending();
         if self.pulse.is_write_blocked() != blocked {
@@ -134,6 +169,7 @@ impl AsyncRead for Metered {
 
 impl AsyncWrite for Metered {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_aside(cx))?;
         let result = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.note_write(result)
     }
@@ -143,6 +179,12 @@ impl AsyncWrite for Metered {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_aside(cx))?;
+        let mut space = [const { MaybeUninit::uninit() }; JOINED];
+        if let Some(joined) = join(bufs, &mut space) {
+            let result = Pin::new(&mut self.stream).poll_write(cx, joined.filled());
+            return self.note_write(result);
+        }
         let result = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
         self.note_write(result)
     }
@@ -152,12 +194,26 @@ impl AsyncWrite for Metered {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_aside(cx))?;
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
+}
+
+/// Most bytes that are joined.
+const JOINED: usize = 2 * 1024;
+
+/// Pieces that are small together, in one: one `send` costs less than a `writev`.
+fn join<'a>(pieces: &[io::IoSlice<'_>], space: &'a mut [MaybeUninit<u8>; JOINED]) -> Option<ReadBuf<'a>> {
+    let length: usize = pieces.iter().map(|piece| piece.len()).sum();
+    (length <= JOINED).then(|| {
+        let mut joined = ReadBuf::uninit(space);
+        pieces.iter().for_each(|piece| joined.put_slice(piece));
+        joined
+    })
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ mod clock;
 mod descriptors;
 mod listen;
 mod metered;
+mod proxy_header;
 mod resolve;
 mod watchdog;
 
@@ -11,5 +12,6 @@ pub use clock::{Millis, now_coarse};
 pub use descriptors::{descriptor_limit, raise_descriptor_limit, shortage_of};
 pub use listen::{BindError, bind_all, bind_udp, listen_addresses};
 pub use metered::{Metered, Pulse};
+pub use proxy_header::{ProxyHeaderError, ProxyHeaderReader};
 pub use resolve::{ResolveError, resolve};
 pub use watchdog::Watchdog;

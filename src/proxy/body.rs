@@ -4,7 +4,7 @@ use std::{
     pin::Pin,
     rc::Rc,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use bytes::Bytes;
@@ -14,17 +14,34 @@ use hyper::body::Incoming;
 use super::{
     client::{Progress, Upload},
     exchange::Exchange,
+    upload::Sending,
 };
-use crate::{registry::Server, upstream::Link};
+use crate::{
+    net::{Millis, now_coarse},
+    registry::Server,
+    upstream::{Link, ReadError},
+};
 
 /// Why a body ended early. hyper closes the connection it was meant for, so that nobody takes it for complete.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum BodyError {
-    /// The other side's transfer failed.
+    /// The client's transfer failed.
     #[error(transparent)]
-    Transfer(#[from] hyper::Error),
-    /// The client was silent too long.
-    #[error("the client was silent too long")]
+    Client(#[from] hyper::Error),
+    /// The server's transfer failed.
+    #[error(transparent)]
+    Server(#[from] ReadError),
+    /// The server was silent too long.
+    #[error("the server was silent too long")]
+    Silent,
+    /// What the client sends of its request cannot be passed on.
+    #[error("the client broke its request off")]
+    Spoilt,
+    /// The lines after the last chunk are none.
+    #[error("the trailers are not valid")]
+    Trailers,
+    /// The client was silent too long, or too slow.
+    #[error("the client was silent too long, or too slow")]
     Expired,
     /// The response has been given.
     #[error("the response came before the end of the request")]
@@ -36,18 +53,32 @@ pub(super) enum BodyError {
 
 /// The body of a request on its way to a server.
 #[derive(Debug)]
-pub(super) enum RequestBody {
-    /// None.
-    Empty,
-    /// From the client.
-    Client {
-        /// The client's side.
-        incoming: Incoming,
-        /// Where the transfer stands.
-        upload: Rc<Upload>,
-        /// The most bytes that are allowed.
-        most: u64,
-    },
+pub(super) struct RequestBody {
+    /// The client's side.
+    incoming: Incoming,
+    /// Where the transfer stands.
+    upload: Rc<Upload>,
+    /// The most bytes that are allowed.
+    most: u64,
+    /// A piece that a connection took back, because nothing of the request had been written.
+    held: Option<Bytes>,
+}
+
+impl RequestBody {
+    /// A body whose transfer shows in `upload`, of at most `most` bytes.
+    pub(super) fn new(incoming: Incoming, upload: &Rc<Upload>, most: u64) -> Self {
+        Self { incoming, upload: Rc::clone(upload), most, held: None }
+    }
+
+    /// Puts back a piece that was taken and not written.
+    pub(super) fn hold(&mut self, piece: Option<Bytes>) {
+        self.held = piece;
+    }
+
+    /// Where the transfer stands.
+    pub(super) fn upload(&self) -> &Upload {
+        &self.upload
+    }
 }
 
 impl Body for RequestBody {
@@ -55,7 +86,10 @@ impl Body for RequestBody {
     type Error = BodyError;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let Self::Client { incoming, upload, most } = self.get_mut() else { return Poll::Ready(None) };
+        let Self { incoming, upload, most, held } = self.get_mut();
+        if let Some(piece) = held.take() {
+            return Poll::Ready(Some(Ok(Frame::data(piece))));
+        }
         match upload.progress() {
             Progress::Expired => return Poll::Ready(Some(Err(BodyError::Expired))),
             Progress::Cancelled => return Poll::Ready(Some(Err(BodyError::Cancelled))),
@@ -67,9 +101,18 @@ impl Body for RequestBody {
                 Poll::Pending
             }
             Poll::Ready(Some(Ok(frame))) => {
+                if let Some(trailers) = frame.trailers_ref() {
+                    // hyper takes a bare LF for their end, and swallows what follows.
+                    if trailers.is_empty() {
+                        upload.set(Progress::Broken);
+                        return Poll::Ready(Some(Err(BodyError::Trailers)));
+                    }
+                    // Nobody polls for more after them.
+                    upload.set(Progress::Complete);
+                    return Poll::Ready(Some(Ok(frame)));
+                }
                 let length = frame.data_ref().map_or(0, Bytes::len) as u64;
-                upload.received.set(upload.received.get() + length);
-                if upload.received.get() > *most {
+                if upload.receive(length) > *most {
                     upload.set(Progress::TooLarge);
                     return Poll::Ready(Some(Err(BodyError::TooLarge)));
                 }
@@ -88,28 +131,19 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Empty => true,
-            Self::Client { incoming, .. } => incoming.is_end_stream(),
-        }
+        self.held.is_none() && self.incoming.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Empty => SizeHint::with_exact(0),
-            Self::Client { incoming, .. } => incoming.size_hint(),
-        }
+        self.incoming.size_hint()
     }
 }
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
         // A body of known length is not polled once more for its end.
-        if let Self::Client { incoming, upload, .. } = self
-            && incoming.is_end_stream()
-            && matches!(upload.progress(), Progress::Open | Progress::Waiting)
-        {
-            upload.set(Progress::Complete);
+        if self.incoming.is_end_stream() && matches!(self.upload.progress(), Progress::Open | Progress::Waiting) {
+            self.upload.set(Progress::Complete);
         }
     }
 }
@@ -130,19 +164,21 @@ enum Source {
     Server(Download),
 }
 
-/// A response's body that a server sends.
+/// A response's body that a server sends, and what is left of the request.
 #[derive(Debug)]
 pub(super) struct Download {
-    /// The server's side.
-    pub(super) incoming: Incoming,
     /// The connection it comes from.
-    pub(super) link: Link<RequestBody>,
+    pub(super) link: Box<Link>,
     /// The server.
     pub(super) server: Arc<Server>,
-    /// The request's body, if it had one.
-    pub(super) upload: Option<Rc<Upload>>,
+    /// The request, which may not be complete.
+    pub(super) sending: Sending,
+    /// Since when the server owes the next piece.
+    owed: Option<Millis>,
     /// Whether the end has been seen.
-    pub(super) ended: bool,
+    ended: bool,
+    /// Why there is no more, once everything before it is on its way to the client.
+    broken: Option<BodyError>,
 }
 
 impl ResponseBody {
@@ -179,46 +215,78 @@ impl Body for ResponseBody {
     fn is_end_stream(&self) -> bool {
         match &self.source {
             Source::Own(text) => text.is_empty(),
-            Source::Server(download) => download.incoming.is_end_stream(),
+            Source::Server(download) => download.is_complete(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
             Source::Own(text) => SizeHint::with_exact(text.len() as u64),
-            Source::Server(download) => download.incoming.size_hint(),
+            Source::Server(download) => download.size_hint(),
         }
     }
 }
 
 impl Download {
+    pub(super) fn new(link: Box<Link>, server: Arc<Server>, sending: Sending) -> Self {
+        Self { link, server, sending, owed: None, ended: false, broken: None }
+    }
+
     fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
         exchange: &mut Exchange,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let polled = Pin::new(&mut self.incoming).poll_frame(cx);
-        self.link.expect(polled.is_pending());
-        match ready!(polled) {
+        if let Some(error) = self.broken.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
+        // The server may answer while it still reads.
+        if self.sending.poll(&mut self.link, cx).is_err() {
+            exchange.broken_by_client();
+            return Poll::Ready(Some(Err(BodyError::Spoilt)));
+        }
+        let Poll::Ready(frame) = self.link.poll_frame(cx) else { return self.poll_silence(exchange) };
+        self.owed = None;
+        exchange.client.wake_at(None);
+        Poll::Ready(match frame {
             Some(Ok(frame)) => {
                 exchange.add_bytes(frame.data_ref().map_or(0, Bytes::len));
-                Poll::Ready(Some(Ok(frame)))
+                Some(Ok(frame))
             }
             Some(Err(error)) => {
-                match self.upload.as_ref().map(|upload| upload.progress()) {
-                    // A body that the client spoiled takes the server's connection with it.
-                    Some(Progress::Expired | Progress::TooLarge | Progress::Broken) => exchange.broken_by_client(),
-                    Some(Progress::Open | Progress::Waiting | Progress::Complete | Progress::Cancelled) | None => {
-                        exchange.broken_by_server(self.link.timed_out());
-                    }
-                }
-                Poll::Ready(Some(Err(error.into())))
+                exchange.broken_by_server(false);
+                // hyper throws away what it has not written when it learns of an error: first, let it write.
+                self.broken = Some(error.into());
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
             }
             None => {
                 self.ended = true;
-                Poll::Ready(None)
+                None
             }
+        })
+    }
+
+    /// Nothing came: waits on, or gives up.
+    fn poll_silence(&mut self, exchange: &mut Exchange) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let now = now_coarse();
+        let since = (*self.owed.get_or_insert(now)).max(self.link.last());
+        let deadline = since.after(exchange.client.settings.timeouts.server);
+        if deadline <= now {
+            exchange.client.wake_at(None);
+            exchange.broken_by_server(true);
+            return Poll::Ready(Some(Err(BodyError::Silent)));
         }
+        exchange.client.wake_at(Some(deadline));
+        Poll::Pending
+    }
+
+    fn is_complete(&self) -> bool {
+        self.ended || self.link.is_done()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.link.left().map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 
@@ -227,13 +295,13 @@ impl Drop for ResponseBody {
         let Self { source, exchange: Some(exchange) } = self else { return };
         match std::mem::replace(source, Source::Own(Bytes::new())) {
             Source::Own(_) => exchange.finished(None),
-            Source::Server(Download { incoming, link, server, upload, ended }) => {
-                let complete = ended || incoming.is_end_stream();
-                if !complete {
+            Source::Server(download) => {
+                if !download.is_complete() {
                     exchange.broken_by_client();
                 }
+                let Download { link, server, sending, .. } = download;
                 // An early response leaves half a request on the connection: the next one would be read as its rest.
-                let reusable = complete && upload.is_none_or(|upload| upload.progress() == Progress::Complete);
+                let reusable = sending.is_complete() && link.is_reusable();
                 exchange.finished(Some((link, &server, reusable)));
             }
         }

@@ -9,14 +9,18 @@ use std::{
     time::Duration,
 };
 
-use http::HeaderValue;
+use http::{HeaderValue, response};
 
-use super::worker::{Frontend, Settings, Worker};
+use super::{
+    pace::Pace,
+    worker::{Frontend, Settings, Worker},
+};
 use crate::{
-    http_rules::Forwarding,
+    h1::write_interim,
+    http_rules::{Forwarding, strip_hop_by_hop},
     net::{Millis, Pulse, now_coarse},
+    proxy_protocol::Endpoints,
     registry::{FrontendCounters, FrontendLive, Occupied, add},
-    upstream::ServerDebt,
 };
 
 /// One client connection.
@@ -33,7 +37,11 @@ pub(super) struct Client {
     stage: Cell<Stage>,
     upload: RefCell<Option<Rc<Upload>>>,
     counted: Cell<(u64, u64)>,
-    stopped_reading: Cell<bool>,
+    /// When the request wants to look at the time again.
+    alarm: Cell<Option<Millis>>,
+    reading: RefCell<Reading>,
+    too_slow: Cell<bool>,
+    unframed: Cell<bool>,
     rests: Cell<bool>,
     bug: Cell<bool>,
     wish: Cell<Wish>,
@@ -41,7 +49,7 @@ pub(super) struct Client {
 }
 
 /// How long a new connection may take to send its first byte once the worker drains.
-const LAST_CALL: Duration = Duration::from_millis(250);
+pub(super) const LAST_CALL: Duration = Duration::from_millis(250);
 
 /// What the worker wishes of an idle connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -85,45 +93,51 @@ pub(super) enum Overdue {
     Idle,
     /// A request head was not complete in time.
     Head,
-    /// The client stopped reading a response.
+    /// The client stopped reading a response, or reads it too slowly.
     Reading,
-    /// The client stopped sending a body; the request was told.
+    /// The client stopped sending a body, or sends it too slowly; the request was told.
     Sending,
+    /// Nobody yet: the request wants to look at the time.
+    Alarm,
 }
 
 impl Client {
     pub(super) fn new(
         worker: &Rc<Worker>,
         frontend: &Rc<Frontend>,
-        address: SocketAddr,
-        local: SocketAddr,
+        Endpoints { source: address, destination: local }: Endpoints,
         pulse: Arc<Pulse>,
+        occupied: Occupied<FrontendLive>,
     ) -> Rc<Self> {
         let text = |text: String| HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"));
+        let settings = worker.settings();
+        let reading = Reading { pace: settings.pace(), written: 0 };
         let stage = Stage::Idle { since: now_coarse(), received: 0, first: true };
-        let client = Self {
+        Rc::new(Self {
             worker: Rc::clone(worker),
             frontend: Rc::clone(frontend),
-            settings: worker.settings(),
+            settings,
             address,
             local,
             forwarding: Forwarding {
                 client: text(address.ip().to_canonical().to_string()),
                 port: text(local.port().to_string()),
                 proto: HeaderValue::from_static("http"),
+                trusted: frontend.trusted_proxies.contains(address.ip()),
             },
             pulse,
             stage: Cell::new(stage),
             upload: RefCell::new(None),
             counted: Cell::new((0, 0)),
-            stopped_reading: Cell::new(false),
+            alarm: Cell::new(None),
+            reading: RefCell::new(reading),
+            too_slow: Cell::new(false),
+            unframed: Cell::new(false),
             rests: Cell::new(false),
             bug: Cell::new(false),
             wish: Cell::default(),
-            _occupied: Occupied::enter(&frontend.live),
-        };
-        add(&client.counters().connections, 1);
-        Rc::new(client)
+            _occupied: occupied,
+        })
     }
 
     pub(super) fn counters(&self) -> &FrontendCounters {
@@ -143,6 +157,7 @@ impl Client {
     /// A response is complete, as far as it is ours to say.
     pub(super) fn end_request(&self) {
         self.count_bytes();
+        self.wake_at(None);
         let unfinished = self.upload.borrow_mut().take().filter(|upload| upload.progress() != Progress::Complete);
         if let Some(upload) = unfinished {
             upload.cancel();
@@ -154,8 +169,10 @@ impl Client {
     }
 
     /// The body of the request begins to be read.
-    pub(super) fn begin_upload(&self, upload: &Rc<Upload>) {
-        *self.upload.borrow_mut() = Some(Rc::clone(upload));
+    pub(super) fn begin_upload(&self) -> Rc<Upload> {
+        let upload = Rc::new(Upload::new(self.settings.pace(), self.pulse.bytes_out()));
+        *self.upload.borrow_mut() = Some(Rc::clone(&upload));
+        upload
     }
 
     /// What the connection waits for, after it has read all that came.
@@ -168,13 +185,27 @@ impl Client {
         self.stage.get()
     }
 
-    /// When the client will have been silent too long, and what for.
+    /// Asks for a look at the request at that time, instead of the time asked for before.
+    pub(super) fn wake_at(&self, time: Option<Millis>) {
+        self.alarm.set(time);
+    }
+
+    /// When somebody will have been silent too long or too slow, and what for.
     pub(super) fn deadline(&self) -> Option<(Millis, Overdue)> {
+        let alarm = self.alarm.get().map(|time| (time, Overdue::Alarm));
+        let silence = self.client_deadline();
+        match (alarm, silence) {
+            (Some(alarm), Some(silence)) => Some(if alarm.0 <= silence.0 { alarm } else { silence }),
+            (alarm, silence) => alarm.or(silence),
+        }
+    }
+
+    fn client_deadline(&self) -> Option<(Millis, Overdue)> {
         let timeouts = &self.settings.timeouts;
         let last = self.pulse.last();
-        if self.pulse.is_write_blocked() {
+        if let Some(deadline) = self.reading_deadline() {
             // The end of a response may still wait to be written when the next request is awaited already.
-            return Some((last.after(timeouts.client), Overdue::Reading));
+            return Some((deadline, Overdue::Reading));
         }
         match self.stage() {
             Stage::Idle { since, first: true, .. } => {
@@ -188,10 +219,22 @@ impl Client {
             Stage::Closing => Some((last.after(timeouts.client), Overdue::Idle)),
             Stage::Head { since } => Some((since.after(timeouts.request_head), Overdue::Head)),
             Stage::Busy => {
-                let waits = self.upload.borrow().as_ref().is_some_and(|upload| upload.waits());
-                waits.then(|| (last.after(timeouts.client), Overdue::Sending))
+                let deadline = self.upload.borrow().as_ref()?.deadline(self.pulse.bytes_out())?;
+                Some((deadline, Overdue::Sending))
             }
         }
+    }
+
+    /// When the client will have read too little of a response; `None` as long as its socket takes what we write.
+    fn reading_deadline(&self) -> Option<Millis> {
+        let blocked = self.pulse.is_write_blocked();
+        let mut reading = self.reading.borrow_mut();
+        if blocked || reading.pace.waits() {
+            let written = self.pulse.bytes_out();
+            let before = std::mem::replace(&mut reading.written, written);
+            reading.pace.note(now_coarse(), written - before, blocked);
+        }
+        reading.pace.deadline()
     }
 
     /// Whether the connection should end after what it is in: the worker drains, or needs its descriptor. One that was
@@ -248,21 +291,41 @@ impl Client {
         }
     }
 
-    /// Ends an upload whose client fell silent; the request learns of it.
+    /// Ends an upload whose client fell silent or is too slow; the request learns of it.
     pub(super) fn expire_upload(&self) {
+        self.note_too_slow();
         if let Some(upload) = self.upload.borrow_mut().take() {
             upload.expire();
         }
     }
 
-    /// Notes that the connection is given up because the client stopped reading.
-    pub(super) fn note_stopped_reading(&self) {
-        self.stopped_reading.set(true);
+    /// Notes that the client is given up because it is silent or too slow.
+    pub(super) fn note_too_slow(&self) {
+        self.too_slow.set(true);
     }
 
-    /// Whether the connection was given up because the client stopped reading.
-    pub(super) fn has_stopped_reading(&self) -> bool {
-        self.stopped_reading.get()
+    /// Whether the client was given up because it was silent or too slow.
+    pub(super) fn was_too_slow(&self) -> bool {
+        self.too_slow.get()
+    }
+
+    /// Passes a response in between (1xx) on, before the final one.
+    pub(super) fn pass_interim(&self, parts: &response::Parts) {
+        let mut headers = parts.headers.clone();
+        strip_hop_by_hop(&mut headers);
+        let mut bytes = Vec::new();
+        write_interim(&mut bytes, parts.status, &headers);
+        self.pulse.write_aside(&bytes);
+    }
+
+    /// Notes that a response ends where the connection ends.
+    pub(super) fn note_unframed(&self) {
+        self.unframed.set(true);
+    }
+
+    /// Whether the end of the connection says that a response is whole.
+    pub(super) fn is_unframed(&self) -> bool {
+        self.unframed.get()
     }
 
     /// Notes that the connection is given up because of a bug of ours.
@@ -292,13 +355,23 @@ impl Drop for Client {
     }
 }
 
+/// How fast the client reads.
+#[derive(Debug)]
+struct Reading {
+    pace: Pace,
+    /// Bytes that were written up to the last note.
+    written: u64,
+}
+
 /// How the transfer of a request's body stands.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Upload {
-    pub(super) received: Cell<u64>,
+    received: Cell<u64>,
+    pace: RefCell<Pace>,
+    /// Bytes of the response that were written up to the last look.
+    written: Cell<u64>,
     progress: Cell<Progress>,
     waker: RefCell<Option<Waker>>,
-    debt: RefCell<Option<ServerDebt>>,
 }
 
 /// Where the transfer of a request's body has come to.
@@ -311,7 +384,7 @@ pub(super) enum Progress {
     Waiting,
     /// All of it is passed on.
     Complete,
-    /// The client was silent too long.
+    /// The client was silent too long, or too slow.
     Expired,
     /// It is longer than allowed.
     TooLarge,
@@ -322,29 +395,36 @@ pub(super) enum Progress {
 }
 
 impl Upload {
+    fn new(pace: Pace, written: u64) -> Self {
+        Self {
+            received: Cell::new(0),
+            pace: RefCell::new(pace),
+            written: Cell::new(written),
+            progress: Cell::default(),
+            waker: RefCell::default(),
+        }
+    }
+
     pub(super) fn progress(&self) -> Progress {
         self.progress.get()
     }
 
     pub(super) fn set(&self, progress: Progress) {
         self.progress.set(progress);
-        self.tell_server();
     }
 
-    /// Until a response's head comes the server is silent by right while we wait for the client: that time must not count
-    /// against it. `None` when the head has come.
-    pub(super) fn sends_to(&self, debt: Option<ServerDebt>) {
-        *self.debt.borrow_mut() = debt;
-    }
-
-    fn tell_server(&self) {
-        if let Some(debt) = &*self.debt.borrow() {
-            debt.expect(!self.waits());
-        }
+    /// Bytes of the body that have come, with this piece of it.
+    pub(super) fn receive(&self, bytes: u64) -> u64 {
+        self.received.set(self.received.get() + bytes);
+        self.pace.borrow_mut().note(now_coarse(), bytes, false);
+        self.received.get()
     }
 
     /// Notes that the client owes the next piece, and whom to wake if it never comes.
     pub(super) fn wait(&self, waker: &Waker) {
+        if !self.waits() {
+            self.pace.borrow_mut().note(now_coarse(), 0, true);
+        }
         self.set(Progress::Waiting);
         let mut known = self.waker.borrow_mut();
         if !known.as_ref().is_some_and(|known| known.will_wake(waker)) {
@@ -352,8 +432,23 @@ impl Upload {
         }
     }
 
-    fn waits(&self) -> bool {
+    /// Whether the client owes the next piece.
+    pub(super) fn waits(&self) -> bool {
         self.progress.get() == Progress::Waiting
+    }
+
+    /// When the client will have sent too little; `None` while we don't wait for it. `written` is what was written to it:
+    /// a client that reads a response does not have to send meanwhile.
+    fn deadline(&self, written: u64) -> Option<Millis> {
+        if !self.waits() {
+            return None;
+        }
+        let mut pace = self.pace.borrow_mut();
+        let before = self.written.replace(written);
+        if written > before {
+            pace.note(now_coarse(), written - before, true);
+        }
+        pace.deadline()
     }
 
     fn expire(&self) {

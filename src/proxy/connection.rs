@@ -22,6 +22,7 @@ use tokio::{io::AsyncWriteExt, net::TcpStream};
 use super::{
     body::ResponseBody,
     client::{Client, Overdue, Stage},
+    preface::{Refusal, real_ends, receive_preface},
     roster::Enrolled,
     stack::stack,
     worker::Frontend,
@@ -30,7 +31,7 @@ use crate::{
     http_rules::Fault,
     model::{Cause, Phase, Termination},
     net::{Metered, Pulse, Watchdog, now_coarse},
-    registry::{Class, add},
+    registry::{Class, Occupied, add},
     telemetry::{Record, Timers},
 };
 
@@ -70,7 +71,7 @@ pub(super) fn serve(
 fn serve_by<M, S>(
     service: M,
     frontend: &Rc<Frontend>,
-    stream: TcpStream,
+    mut stream: TcpStream,
     address: SocketAddr,
     mut enrolled: Enrolled,
 ) -> impl Future<Output = ()> + use<M, S>
@@ -79,11 +80,27 @@ where
     S: tower::Service<Request<Incoming>, Response = http::Response<ResponseBody>, Error = Infallible, Future: 'static>
         + Clone,
 {
-    let local = stream.local_addr().unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
-    let pulse = Arc::new(Pulse::new());
-    let client = Client::new(enrolled.worker(), frontend, address, local, Arc::clone(&pulse));
-    let mut socket = Metered::new(stream, pulse);
+    let occupied = Occupied::enter(&frontend.live);
+    add(&frontend.live.counters(enrolled.worker().slot).connections, 1);
+    let frontend = Rc::clone(frontend);
     async move {
+        let mut ends = real_ends(&stream, address);
+        let mut refusal = None;
+        if frontend.proxy_protocol {
+            // Boxed, because most connections have no use for its room.
+            match Box::pin(receive_preface(&frontend, &mut stream, ends, &mut enrolled)).await {
+                Ok(told) => ends = told,
+                Err(why) => refusal = Some(why),
+            }
+        }
+        let pulse = Arc::new(Pulse::new());
+        let client = Client::new(enrolled.worker(), &frontend, ends, Arc::clone(&pulse), occupied);
+        match refusal {
+            None => {}
+            Some(Refusal::Silent) => return,
+            Some(Refusal::Blamed(cause)) => return note_bad_request(&client, None, 0, cause),
+        }
+        let mut socket = Metered::new(stream, pulse);
         let mut watchdog = pin!(Watchdog::new());
         while socket.has_unread() || begins(&socket, &client, &mut enrolled, watchdog.as_mut()).await {
             // Boxed, because an idle connection needs nothing of it.
@@ -134,8 +151,8 @@ where
 {
     let head = client.settings.limits.head;
     let mut connection = http1::Builder::new()
-        // One small `send` costs less than a `writev` of two pieces.
-        .writev(false)
+        // Large bodies are not copied; `Metered` joins small pieces, which costs less than a `writev`.
+        .writev(true)
         .pipeline_flush(false)
         .auto_date_header(false)
         // `Client` keeps the time; hyper's timer would be moved for each request.
@@ -147,21 +164,30 @@ where
         .with_upgrades();
     match drive(&mut connection, client, enrolled, watchdog).await {
         End::Closed => {}
-        End::Failed(error) => refused(client, &error),
-        End::Bug => client.note_bug(),
+        End::Failed(error) => {
+            refused(client, &error);
+            cut(connection, client);
+        }
+        End::Bug => {
+            client.note_bug();
+            cut(connection, client);
+        }
         End::Overdue(Overdue::Head) => {
             let answer = request_timeout();
-            note_bad_request(client, 408, answer.len() as u64, Cause::ClientTimeout);
+            note_bad_request(client, Some(408), answer.len() as u64, Cause::ClientTimeout);
             if let Some(parts) = connection.into_parts() {
                 // A client that does not read its error has lost nothing by it.
                 let _unread = tokio::time::timeout(LAST_WORDS, last_words(parts.io.into_inner(), &answer)).await;
             }
         }
         // Dropping the connection drops the request that is in it, which counts and logs itself.
-        End::Overdue(Overdue::Reading) => client.note_stopped_reading(),
+        End::Overdue(Overdue::Reading) => {
+            client.note_too_slow();
+            cut(connection, client);
+        }
         // Whether a head has begun together with the request before shows only when hyper gives its buffer back.
         End::Idle | End::Overdue(Overdue::Idle) => return at_rest(connection, client),
-        End::Overdue(Overdue::Sending) => {}
+        End::Overdue(Overdue::Sending | Overdue::Alarm) => {}
     }
     None
 }
@@ -200,11 +226,18 @@ where
             if !watchdog.as_mut().poll_expired(cx, Some(deadline)) {
                 return Poll::Pending;
             }
-            if overdue != Overdue::Sending {
-                return Poll::Ready(End::Overdue(overdue));
+            match overdue {
+                // The request ends with an answer of its own.
+                Overdue::Sending => client.expire_upload(),
+                Overdue::Alarm => {
+                    client.wake_at(None);
+                    let polled = poll_guarded(connection, cx);
+                    if polled.is_ready() {
+                        return polled;
+                    }
+                }
+                Overdue::Idle | Overdue::Head | Overdue::Reading => return Poll::Ready(End::Overdue(overdue)),
             }
-            // The request ends with an answer of its own.
-            client.expire_upload();
         }
     })
     .await
@@ -239,6 +272,19 @@ where
     Some(socket)
 }
 
+/// Ends a connection in the midst of a response, which nobody may take for whole.
+fn cut<S>(connection: Connection<S>, client: &Client)
+where
+    S: Service<Request<Incoming>, Response = http::Response<ResponseBody>>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    if client.is_unframed()
+        && let Some(parts) = connection.into_parts()
+    {
+        parts.io.into_inner().reset();
+    }
+}
+
 /// Answers a request whose head never became complete; hyper has no request to answer.
 async fn last_words(mut io: Metered, answer: &[u8]) -> io::Result<()> {
     io.write_all(answer).await?;
@@ -258,18 +304,21 @@ fn request_timeout() -> Vec<u8> {
 /// hyper has answered a request that it could not read; counts and logs it.
 fn refused(client: &Client, error: &hyper::Error) {
     match client.stage() {
-        _ if error.is_parse_too_large() => note_bad_request(client, 431, 0, Cause::Proxy),
-        _ if error.is_parse() => note_bad_request(client, 400, 0, Cause::Proxy),
+        _ if error.is_parse_too_large() => note_bad_request(client, Some(431), 0, Cause::Proxy),
+        _ if error.is_parse() => note_bad_request(client, Some(400), 0, Cause::Proxy),
         // The client left in the middle of a head.
-        Stage::Head { .. } => note_bad_request(client, 400, 0, Cause::Client),
+        Stage::Head { .. } => note_bad_request(client, Some(400), 0, Cause::Client),
         Stage::Idle { .. } | Stage::Busy | Stage::Closing => {}
     }
 }
 
-fn note_bad_request(client: &Client, status: u16, bytes: u64, cause: Cause) {
+/// Counts and logs what is no request; `status` is `None` when nothing is answered.
+fn note_bad_request(client: &Client, status: Option<u16>, bytes: u64, cause: Cause) {
     let counters = client.counters();
     add(&counters.request_errors, 1);
-    add(&counters.responses[Class::of(status).index()], 1);
+    if let Some(status) = status {
+        add(&counters.responses[Class::of(status).index()], 1);
+    }
     let waited = match client.stage() {
         Stage::Head { since } => since.until(now_coarse()),
         Stage::Idle { .. } | Stage::Busy | Stage::Closing => Duration::ZERO,
@@ -281,7 +330,7 @@ fn note_bad_request(client: &Client, status: u16, bytes: u64, cause: Cause) {
         backend: client.frontend.live.name.as_str(),
         server: None,
         timers: Timers { total: waited, ..Timers::default() },
-        status: Some(status),
+        status,
         bytes,
         termination: Termination { cause, phase: Phase::Request, ..Termination::default() },
         connections: (client.worker.registry.connections(), client.frontend.live.connections.now()),
@@ -297,11 +346,12 @@ mod tests {
     use super::*;
     use crate::{
         config::{Limits, LogFormat, Timeouts},
-        model::PoolName,
+        model::{Networks, PoolName},
         proxy::{Settings, Worker, exchange::Exchange},
+        proxy_protocol::Endpoints,
         registry::{Registry, Slot},
     };
-    use http::{Method, Response, StatusCode, Uri, Version};
+    use http::{Response, StatusCode};
     use tokio::{io::AsyncReadExt, net::TcpListener, sync::watch, time::timeout};
 
     const PATIENCE: Duration = Duration::from_secs(15);
@@ -320,7 +370,12 @@ mod tests {
             let settings = Arc::new(Settings { timeouts: Timeouts::default(), limits: Limits::default() });
             let (_, settings) = watch::channel(settings);
             let worker = Worker::new(Slot(0), &registry, settings, LogFormat::Off, None);
-            let frontend = Rc::new(Frontend { live: Arc::clone(&registry.frontends()[0]), pool: name });
+            let frontend = Rc::new(Frontend {
+                live: Arc::clone(&registry.frontends()[0]),
+                pool: name,
+                proxy_protocol: false,
+                trusted_proxies: Networks::default(),
+            });
             Self { worker, frontend, listener: TcpListener::bind("127.0.0.1:0").await.unwrap() }
         }
 
@@ -371,13 +426,15 @@ mod tests {
     #[tokio::test(flavor = "local")]
     async fn what_dies_by_a_panic_is_told_from_what_the_client_broke_off() {
         let bench = Bench::new().await;
-        let (stream, address) = (bench.client().await, "127.0.0.1:1".parse().unwrap());
-        let pulse = Arc::new(Pulse::new());
-        let client = Client::new(&bench.worker, &bench.frontend, address, stream.local_addr().unwrap(), pulse);
+        let end = "127.0.0.1:1".parse().unwrap();
+        let (ends, pulse) = (Endpoints { source: end, destination: end }, Arc::new(Pulse::new()));
+        let occupied = Occupied::enter(&bench.frontend.live);
+        let client = Client::new(&bench.worker, &bench.frontend, ends, pulse, occupied);
         let mut panics = Box::pin(async { panic!("a bug") });
         let end = poll_fn(|cx| Poll::Ready(poll_guarded(&mut panics, cx))).await;
         assert!(matches!(end, Poll::Ready(End::Bug)));
-        let exchange = || Exchange::begin(&client, (&Method::GET, &Uri::from_static("/"), Version::HTTP_11));
+        let (request, ()) = Request::new(()).into_parts();
+        let exchange = || Exchange::begin(&client, &request);
         let mut broken = exchange();
         broken.broken_by_client();
         assert_eq!(broken.termination.cause, Cause::Client);

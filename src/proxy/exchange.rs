@@ -1,24 +1,21 @@
 //! One request and its response: what is counted and logged of it.
 
 use std::{
+    net::SocketAddr,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
-use http::{Method, Request, Response, StatusCode, Uri, Version, header};
+use http::{Method, Response, StatusCode, Uri, Version, header};
 
-use super::{
-    body::{RequestBody, ResponseBody},
-    client::Client,
-};
+use super::{body::ResponseBody, client::Client};
 use crate::{
-    http_rules::Fault,
+    http_rules::{Fault, forwarded_client},
     model::{Cause, Phase, Termination},
-    net::Pulse,
     registry::{Class, Occupied, Pool, PoolLive, Server, ServerLive, Times, add},
     telemetry::{Record, Timers},
-    upstream::Link,
+    upstream::{Link, Traffic},
 };
 
 /// One request and its response. Dropped before [`Exchange::finished`], it counts as broken off by the client.
@@ -26,9 +23,13 @@ use crate::{
 pub(super) struct Exchange {
     pub(super) client: Rc<Client>,
     pub(super) termination: Termination,
+    /// The client speaks HTTP/1.0.
+    pub(super) old: bool,
     begun: Instant,
     head_took: Duration,
     request: Option<(Method, Uri, Version)>,
+    /// Who a trusted proxy says the client is, for the log.
+    forwarded: Option<SocketAddr>,
     target: Option<Target>,
     connect: Option<Duration>,
     sent: Option<Instant>,
@@ -44,13 +45,13 @@ pub(super) struct Exchange {
 /// What passed through the server's connection since the request came to it.
 #[derive(Debug)]
 struct Wire {
-    pulse: Arc<Pulse>,
+    traffic: Traffic,
     before: (u64, u64),
 }
 
 impl Wire {
-    fn begin(pulse: &Arc<Pulse>) -> Self {
-        Self { pulse: Arc::clone(pulse), before: (pulse.bytes_in(), pulse.bytes_out()) }
+    fn begin(traffic: &Traffic) -> Self {
+        Self { traffic: traffic.clone(), before: (traffic.bytes_in(), traffic.bytes_out()) }
     }
 }
 
@@ -65,17 +66,22 @@ struct Target {
 
 impl Exchange {
     /// Begins with a request whose head is complete.
-    pub(super) fn begin(client: &Rc<Client>, parts: (&Method, &Uri, Version)) -> Box<Self> {
+    pub(super) fn begin(client: &Rc<Client>, parts: &http::request::Parts) -> Box<Self> {
         let head_took = client.begin_request();
         add(&client.counters().requests, 1);
-        let (method, uri, version) = parts;
-        let request = client.worker.logs().then(|| (method.clone(), uri.clone(), version));
+        let logs = client.worker.logs();
+        let request = logs.then(|| (parts.method.clone(), parts.uri.clone(), parts.version));
+        let forwarded = (logs && client.forwarding.trusted)
+            .then(|| forwarded_client(&parts.headers, &client.frontend.trusted_proxies))
+            .flatten();
         Box::new(Self {
             client: Rc::clone(client),
             termination: Termination { phase: Phase::Request, ..Termination::default() },
+            old: parts.version < Version::HTTP_11,
             begun: Instant::now(),
             head_took,
             request,
+            forwarded,
             target: None,
             connect: None,
             sent: None,
@@ -112,13 +118,15 @@ impl Exchange {
     }
 
     /// A connection is there; `since` is when it began to be made, or `None` for one that was kept.
-    pub(super) fn connected(&mut self, since: Option<Instant>, link: &Link<RequestBody>) {
+    pub(super) fn connected(&mut self, since: Option<Instant>, link: &Link) {
         self.count_wire();
-        self.wire = Some(Wire::begin(link.pulse()));
-        self.connect = Some(since.map(|since| since.elapsed()).unwrap_or_default());
-        self.termination.phase = Phase::Headers;
-        self.sent = Some(Instant::now());
+        self.wire = Some(Wire::begin(link.traffic()));
         let reused = since.is_none();
+        self.termination.phase = Phase::Headers;
+        // A kept connection takes no time, and a look at the clock does.
+        let sent = if reused && self.sent.is_none() { self.begun } else { Instant::now() };
+        self.connect = Some(since.map(|since| sent.saturating_duration_since(since)).unwrap_or_default());
+        self.sent = Some(sent);
         self.count(|counters| add(if reused { &counters.reuses } else { &counters.connects }, 1));
     }
 
@@ -164,8 +172,7 @@ impl Exchange {
         if self.termination.cause == Cause::Normal && self.client.has_met_bug() {
             self.termination.cause = Cause::Internal;
         } else if self.termination.cause == Cause::Normal {
-            let silent = self.client.has_stopped_reading();
-            self.termination.cause = if silent { Cause::ClientTimeout } else { Cause::Client };
+            self.termination.cause = if self.client.was_too_slow() { Cause::ClientTimeout } else { Cause::Client };
             self.count(|counters| add(&counters.client_aborts, 1));
         }
     }
@@ -199,8 +206,10 @@ impl Exchange {
             .header(header::CACHE_CONTROL, "no-cache")
             .header(header::CONTENT_TYPE, "text/plain; charset=utf-8");
         let builder = if fault.is_of_client() {
-            // What is left of a request that was refused must not be read as the next one.
-            builder.header(header::CONNECTION, "close")
+            // What is left of a request that was refused must not be read as the next one. To an old client hyper would
+            // say keep-alive as well, unless the answer is old, too.
+            let version = if self.old { Version::HTTP_10 } else { Version::HTTP_11 };
+            builder.version(version).header(header::CONNECTION, "close")
         } else {
             builder
         };
@@ -219,7 +228,7 @@ impl Exchange {
     }
 
     /// The response is complete or broken off. The connection, if there was one, is kept when it can be.
-    pub(super) fn finished(&mut self, used: Option<(Link<RequestBody>, &Server, bool)>) {
+    pub(super) fn finished(&mut self, used: Option<(Box<Link>, &Server, bool)>) {
         if std::mem::replace(&mut self.done, true) {
             return;
         }
@@ -240,10 +249,10 @@ impl Exchange {
 
     /// Counts the bytes of the server's connection, which may have carried less than a response.
     fn count_wire(&mut self) {
-        let Some(Wire { pulse, before: (received, sent) }) = self.wire.take() else { return };
+        let Some(Wire { traffic, before: (received, sent) }) = self.wire.take() else { return };
         self.count(|counters| {
-            add(&counters.bytes_in, pulse.bytes_out() - sent);
-            add(&counters.bytes_out, pulse.bytes_in() - received);
+            add(&counters.bytes_in, traffic.bytes_out() - sent);
+            add(&counters.bytes_out, traffic.bytes_in() - received);
         });
     }
 
@@ -289,7 +298,7 @@ impl Exchange {
         let path = uri.path_and_query().map_or("*", |path| path.as_str());
         client.worker.log(&Record {
             begun: SystemTime::now() - total,
-            client: client.address,
+            client: self.forwarded.unwrap_or(client.address),
             frontend: client.frontend.live.name.as_str(),
             backend: client.frontend.pool.as_str(),
             server: server.map(|server| server.name.as_str()),
@@ -323,15 +332,6 @@ impl Drop for Exchange {
             self.finished(None);
         }
     }
-}
-
-/// A copy of a request without a body, for sending it again.
-pub(super) fn copy_head(request: &Request<RequestBody>) -> Request<RequestBody> {
-    let mut copy = Request::new(RequestBody::Empty);
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.headers_mut() = request.headers().clone();
-    copy
 }
 
 /// Bytes of a response head as it is written.

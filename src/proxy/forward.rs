@@ -1,16 +1,18 @@
 //! Chooses a server, sends the request, sends it again when that is right, and brings the response back.
 
-use std::{convert::Infallible, rc::Rc, sync::Arc, time::Instant};
+use std::{convert::Infallible, rc::Rc, sync::Arc};
 
 use http::{HeaderValue, Request, Response, StatusCode, Version, header, request, response};
 use http_body::Body;
 use hyper::body::Incoming;
 
 use super::{
+    attempt::{Failed, Outgoing, ask, open},
     body::{Download, RequestBody, ResponseBody},
-    client::{Client, Progress, Upload},
-    exchange::{Exchange, copy_head},
+    client::Upload,
+    exchange::Exchange,
     tunnel,
+    upload::Sending,
 };
 use crate::{
     http_rules::{Fault, Screened, add_forwarding_headers, prepare_response, strip_hop_by_hop},
@@ -18,7 +20,7 @@ use crate::{
     registry::{Pool, Server},
     retry::{Decision, Failure, History, decide, is_idempotent},
     sticky,
-    upstream::{ConnectError, Link, SendError},
+    upstream::Link,
 };
 
 /// A request that keeps the rules.
@@ -36,37 +38,42 @@ pub(super) async fn forward(passed: Passed) -> Result<Response<ResponseBody>, In
     let mut request = Request::from_parts(parts, ());
     let upgrade = screened.websocket.then(|| hyper::upgrade::on(&mut request));
     let (mut parts, ()) = request.into_parts();
+    let takes_interim = parts.version >= Version::HTTP_11;
     let sticky = prepare_request(&mut parts, screened, &mut exchange);
-    let body = match &upload {
-        None => RequestBody::Empty,
-        Some(upload) => RequestBody::Client {
-            incoming: body,
-            upload: Rc::clone(upload),
-            most: exchange.client.settings.limits.body.unwrap_or(u64::MAX),
-        },
-    };
-    let sent = send(Request::from_parts(parts, body), upload.as_deref(), &sticky, &mut exchange).await;
-    let answered = sent.and_then(|answer| {
-        let Answer { response, link, server } = answer;
-        let (mut parts, incoming) = response.into_parts();
+    let most = exchange.client.settings.limits.body.unwrap_or(u64::MAX);
+    let mut sending = Sending::new(upload.map(|upload| RequestBody::new(body, &upload, most)));
+    let outgoing =
+        Outgoing { parts: &parts, sending: &mut sending, expects_continue: screened.expects_continue, takes_interim };
+    let answered = send(outgoing, &sticky, &mut exchange).await.and_then(|answer| {
+        let Answer { mut parts, link, server } = answer;
         prepare_response(&mut parts, upgrade.is_some()).map_err(|invalid| {
             tracing::debug!("{} gave no valid response: {invalid}", server.name);
             Fault::InvalidResponse
         })?;
         issue_cookie(&mut parts, &sticky, &server, &mut exchange);
         parts.version = Version::HTTP_11;
+        if exchange.old && !link.is_done() && link.left().is_none() {
+            end_by_closing(&mut parts);
+            exchange.client.note_unframed();
+        }
         exchange.responded(&parts);
-        Ok((parts, incoming, link, server))
+        Ok((parts, link, server))
     });
-    let (parts, incoming, link, server) = match answered {
+    let (parts, link, server) = match answered {
         Ok(answered) => answered,
         Err(fault) => return Ok(exchange.refuse(fault)),
     };
     if let (StatusCode::SWITCHING_PROTOCOLS, Some(client_side)) = (parts.status, upgrade) {
-        return Ok(tunnel::open(parts, incoming, client_side, exchange));
+        return Ok(tunnel::open(parts, link, client_side, exchange));
     }
-    let download = Download { incoming, link, server, upload, ended: false };
+    let download = Download::new(link, server, sending);
     Ok(Response::from_parts(parts, ResponseBody::server(download, exchange)))
+}
+
+/// HTTP/1.0 knows no chunks: what has no length ends where the connection does, and must not promise to keep it.
+fn end_by_closing(parts: &mut response::Parts) {
+    parts.version = Version::HTTP_10;
+    parts.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
 }
 
 /// What stickiness asks for.
@@ -77,10 +84,10 @@ struct Sticky {
     server: Option<Arc<Server>>,
 }
 
-/// A response with the connection it came on.
+/// The head of a response with the connection it came on.
 struct Answer {
-    response: Response<Incoming>,
-    link: Link<RequestBody>,
+    parts: response::Parts,
+    link: Box<Link>,
     server: Arc<Server>,
 }
 
@@ -88,9 +95,7 @@ fn begin_upload(exchange: &Exchange, body: &Incoming) -> Option<Rc<Upload>> {
     if body.is_end_stream() {
         return None;
     }
-    let upload = Rc::new(Upload::default());
-    exchange.client.begin_upload(&upload);
-    Some(upload)
+    Some(exchange.client.begin_upload())
 }
 
 /// Makes the head that the server gets.
@@ -102,6 +107,9 @@ fn prepare_request(parts: &mut request::Parts, screened: Screened, exchange: &mu
     if screened.websocket {
         parts.headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
         parts.headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    } else if screened.trailers {
+        parts.headers.insert(header::CONNECTION, HeaderValue::from_static("TE"));
+        parts.headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
     add_forwarding_headers(&mut parts.headers, &client.forwarding, screened.has_forwarding);
     if parts.version < Version::HTTP_11 && !parts.headers.contains_key(header::HOST) {
@@ -147,23 +155,10 @@ fn issue_cookie(parts: &mut response::Parts, sticky: &Sticky, server: &Server, e
     }
 }
 
-/// A try that brought no response.
-enum Failed {
-    /// Nothing can be done about it.
-    Final(Fault),
-    /// The request is still whole, and `retry` decides.
-    Open { request: Box<Request<RequestBody>>, failure: Failure, fault: Fault, reused: bool },
-}
-
 /// Sends the request to one server after another until one answers or `retry` says that it is enough.
-async fn send(
-    mut request: Request<RequestBody>,
-    upload: Option<&Upload>,
-    sticky: &Sticky,
-    exchange: &mut Exchange,
-) -> Result<Answer, Fault> {
+async fn send(mut outgoing: Outgoing<'_>, sticky: &Sticky, exchange: &mut Exchange) -> Result<Answer, Fault> {
     let client = Rc::clone(&exchange.client);
-    let repeatable = upload.is_none() && is_idempotent(request.method());
+    let repeatable = outgoing.sending.upload().is_none() && is_idempotent(&outgoing.parts.method);
     let (mut named, mut again) = (sticky.server.clone(), None);
     let (mut tried, mut connect_failures, mut resent) = (Vec::new(), 0, false);
     loop {
@@ -178,15 +173,12 @@ async fn send(
                 (server, kept)
             }
         };
-        let (failure, fault, reused) =
-            match attempt(request, upload, repeatable && !resent, (&server, kept), exchange).await {
-                Ok(answer) => return Ok(answer),
-                Err(Failed::Final(fault)) => return Err(fault),
-                Err(Failed::Open { request: back, failure, fault, reused }) => {
-                    request = *back;
-                    (failure, fault, reused)
-                }
-            };
+        let reused = kept.is_some();
+        let (failure, fault) = match attempt(&mut outgoing, &server, kept, exchange).await {
+            Ok((parts, link)) => return Ok(Answer { parts, link, server }),
+            Err(Failed::Final(fault)) => return Err(fault),
+            Err(Failed::Open { failure, fault }) => (failure, fault),
+        };
         connect_failures += u32::from(!reused);
         tried.push(server.id);
         let history = History {
@@ -220,85 +212,23 @@ async fn send(
 
 /// Sends the request to one server, on the connection that was kept or on a new one.
 async fn attempt(
-    request: Request<RequestBody>,
-    upload: Option<&Upload>,
-    repeatable: bool,
-    (server, kept): (&Arc<Server>, Option<Link<RequestBody>>),
+    outgoing: &mut Outgoing<'_>,
+    server: &Server,
+    kept: Option<Box<Link>>,
     exchange: &mut Exchange,
-) -> Result<Answer, Failed> {
-    let reused = kept.is_some();
+) -> Result<(response::Parts, Box<Link>), Failed> {
     let mut link = match kept {
         Some(link) => {
             exchange.connected(None, &link);
             link
         }
-        None => match open(server, exchange).await {
-            Ok(link) => link,
-            // No other server could be reached either.
-            Err(fault @ Fault::NoDescriptor) => return Err(Failed::Final(fault)),
-            Err(fault) => {
-                return Err(Failed::Open { request: Box::new(request), failure: Failure::Connect, fault, reused });
-            }
-        },
+        None => open(server, exchange).await?,
     };
-    // Only a kept connection can turn out to have been closed by a server that was tired of waiting.
-    let spare = (reused && repeatable).then(|| copy_head(&request));
-    if let Some(upload) = upload {
-        upload.sends_to(Some(link.debt()));
-    }
-    let sent = link.send(request).await;
-    if let Some(upload) = upload {
-        upload.sends_to(None);
-    }
-    let error = match sent {
-        Ok(response) => return Ok(Answer { response, link, server: Arc::clone(server) }),
-        Err(error) => error,
-    };
-    Err(match error {
-        SendError::Timeout => Failed::Final(Fault::ServerTimeout),
-        SendError::Invalid(_) => Failed::Final(Fault::InvalidResponse),
-        SendError::Broken(_) => Failed::Final(Fault::ServerClosed),
-        SendError::NotSent(request) => {
-            Failed::Open { request, failure: Failure::NotSent, fault: Fault::ConnectRefused, reused }
+    match ask(&mut link, outgoing, &exchange.client).await {
+        Ok(parts) => Ok((parts, link)),
+        Err(failed) => {
+            outgoing.sending.restart(&mut link);
+            Err(failed)
         }
-        SendError::Closed(_) => match (upload.and_then(client_fault), spare) {
-            (Some(fault), _) => Failed::Final(fault),
-            (None, None) => Failed::Final(Fault::ServerClosed),
-            (None, Some(request)) => {
-                let failure = Failure::ClosedBeforeResponse;
-                Failed::Open { request: Box::new(request), failure, fault: Fault::ServerClosed, reused }
-            }
-        },
-    })
-}
-
-/// Opens a connection to the server and starts the task that drives it.
-async fn open(server: &Server, exchange: &mut Exchange) -> Result<Link<RequestBody>, Fault> {
-    let Client { worker, settings, .. } = &*Rc::clone(&exchange.client);
-    let since = Instant::now();
-    let fault = match worker.connect(server.address, settings.timeouts.connect).await {
-        Ok(stream) => match Link::new(stream, settings.link_limits()).await {
-            Ok((link, drive)) => {
-                tokio::task::spawn_local(drive);
-                exchange.connected(Some(since), &link);
-                return Ok(link);
-            }
-            Err(_) => Fault::ConnectRefused,
-        },
-        Err(ConnectError::Timeout(_)) => Fault::ConnectTimeout,
-        Err(ConnectError::Refused(_)) => Fault::ConnectRefused,
-        Err(ConnectError::Shortage(_)) => return Err(Fault::NoDescriptor),
-    };
-    exchange.connect_failed();
-    Err(fault)
-}
-
-/// What the client did to its body that made the server's connection end.
-fn client_fault(upload: &Upload) -> Option<Fault> {
-    match upload.progress() {
-        Progress::Expired => Some(Fault::ClientTimeout),
-        Progress::TooLarge => Some(Fault::BodyTooLarge),
-        Progress::Broken => Some(Fault::ClientBody),
-        Progress::Open | Progress::Waiting | Progress::Complete | Progress::Cancelled => None,
     }
 }

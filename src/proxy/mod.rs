@@ -5,20 +5,24 @@
 //! writes its log line when it is dropped: at the end of the response's body, wherever that comes.
 //!
 //! ```text
-//! accept -> connection -> Observe -> Screen -> forward -> upstream
-//!                         (counts)   (rules)   (chooses, retries, answers)
+//! accept -> preface -> connection -> Observe -> Screen -> forward -> upstream
+//!           (PROXY)                  (counts)   (rules)   (chooses, retries, answers)
 //! ```
 
 mod accept;
+mod attempt;
 mod body;
 mod client;
 mod connection;
 mod exchange;
 mod forward;
+mod pace;
+mod preface;
 mod relief;
 mod roster;
 mod stack;
 mod tunnel;
+mod upload;
 mod worker;
 
 pub use accept::{accept_loop, accept_pending};

@@ -25,7 +25,7 @@ pub(super) struct Roster {
 #[derive(Debug, Default)]
 struct Entry {
     waker: Option<Waker>,
-    /// `None` for a tunnel, which has its own ends.
+    /// `None` for a tunnel, which has its own ends, and before a PROXY header has told whose it is.
     client: Option<Rc<Client>>,
 }
 
@@ -83,7 +83,7 @@ impl Worker {
         roster.next += 1;
         let number = roster.next;
         roster.entries.insert(number, Entry::default());
-        Enrolled { worker: Rc::clone(self), number, known: false }
+        Enrolled { worker: Rc::clone(self), number, wakes: false, known: false }
     }
 }
 
@@ -92,6 +92,9 @@ impl Worker {
 pub(super) struct Enrolled {
     worker: Rc<Worker>,
     number: u64,
+    /// Whether the roster knows how to wake it.
+    wakes: bool,
+    /// Whether the roster knows whose it is.
     known: bool,
 }
 
@@ -101,13 +104,24 @@ impl Enrolled {
         &self.worker
     }
 
-    /// Tells whose connection it is and how to wake it; a task keeps its waker, so once is enough.
+    /// Tells how to wake the connection; a task keeps its waker, so once is enough.
+    pub(super) fn wake_by(&mut self, waker: &Waker) {
+        if !self.wakes {
+            self.wakes = true;
+            self.tell(Entry { waker: Some(waker.clone()), client: None });
+        }
+    }
+
+    /// Tells whose connection it is and how to wake it.
     pub(super) fn introduce(&mut self, client: &Rc<Client>, waker: &Waker) {
         if !self.known {
-            let entry = Entry { waker: Some(waker.clone()), client: Some(Rc::clone(client)) };
-            self.worker.roster.borrow_mut().entries.insert(self.number, entry);
-            self.known = true;
+            (self.wakes, self.known) = (true, true);
+            self.tell(Entry { waker: Some(waker.clone()), client: Some(Rc::clone(client)) });
         }
+    }
+
+    fn tell(&self, entry: Entry) {
+        self.worker.roster.borrow_mut().entries.insert(self.number, entry);
     }
 }
 

@@ -20,7 +20,10 @@ use super::{
     exchange::Exchange,
     forward::{Passed, forward},
 };
-use crate::http_rules::{Fault, screen};
+use crate::{
+    config::Limits,
+    http_rules::{Fault, screen},
+};
 
 /// The stack for one client connection: counts, then rules, then forwarding.
 pub(super) fn stack(
@@ -66,7 +69,7 @@ impl<S: Service<Observed, Error = Infallible>> Service<Request<Incoming>> for Ob
 
     fn call(&mut self, request: Request<Incoming>) -> S::Future {
         let (parts, body) = request.into_parts();
-        let exchange = Exchange::begin(&self.client, (&parts.method, &parts.uri, parts.version));
+        let exchange = Exchange::begin(&self.client, &parts);
         self.inner.call(Observed { parts, body, exchange })
     }
 }
@@ -101,12 +104,13 @@ where
 
     fn call(&mut self, observed: Observed) -> Self::Future {
         let Observed { mut parts, body, exchange } = observed;
-        let most = exchange.client.settings.limits.body;
+        let Limits { head, body: most, .. } = exchange.client.settings.limits;
         let declared = http_body::Body::size_hint(&body).exact();
         if most.is_some_and(|most| declared.is_some_and(|declared| declared > most)) {
             return Either::Right(ready(Ok(exchange.refuse(Fault::BodyTooLarge))));
         }
-        match screen(&mut parts) {
+        // A target may take half of the head.
+        match screen(&mut parts, head / 2) {
             Ok(screened) => Either::Left(self.inner.call(Passed { parts, body, screened, exchange })),
             Err(rejection) => Either::Right(ready(Ok(exchange.refuse(Fault::Rejected(rejection))))),
         }

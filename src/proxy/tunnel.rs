@@ -9,33 +9,34 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use bytes::Bytes;
 use http::{Response, response};
-use hyper::{
-    body::Incoming,
-    upgrade::{OnUpgrade, Upgraded},
-};
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional},
+    net::TcpStream,
+};
 
 use super::{body::ResponseBody, exchange::Exchange};
-use crate::net::{Pulse, Watchdog};
+use crate::{
+    net::{Pulse, Watchdog},
+    upstream::{Link, Traffic},
+};
 
 /// Answers 101 and passes bytes from then on. The exchange, with its place on the server, lasts as long as the tunnel.
 pub(super) fn open(
     parts: response::Parts,
-    server_side: Incoming,
+    link: Box<Link>,
     client_side: OnUpgrade,
     exchange: Box<Exchange>,
 ) -> Response<ResponseBody> {
-    let mut response = Response::from_parts(parts, ());
-    let server_upgrade = hyper::upgrade::on(&mut response);
-    drop(server_side);
     let worker = Rc::clone(&exchange.client.worker);
     let enrolled = worker.enroll();
     tokio::task::spawn_local(async move {
         let mut exchange = exchange;
-        let ended = match futures_util::future::try_join(client_side, server_upgrade).await {
-            Ok((client, server)) => pass(client, server, &mut exchange).await,
+        let ended = match client_side.await {
+            Ok(client) => pass(client, ServerSide::new(link), &mut exchange).await,
             Err(error) => Err(io::Error::other(error)),
         };
         if let Err(error) = ended {
@@ -45,16 +46,15 @@ pub(super) fn open(
         exchange.finished(None);
         drop(enrolled);
     });
-    let (parts, ()) = response.into_parts();
     Response::from_parts(parts, ResponseBody::switching())
 }
 
 /// Passes bytes both ways until both sides have ended, or both were silent too long.
-async fn pass(client: Upgraded, server: Upgraded, exchange: &mut Exchange) -> io::Result<()> {
+async fn pass(client: Upgraded, server: ServerSide, exchange: &mut Exchange) -> io::Result<()> {
     let silence = exchange.client.settings.timeouts.tunnel;
     let pulse = Arc::new(Pulse::new());
     let mut client = Counted { io: TokioIo::new(client), pulse: Arc::clone(&pulse) };
-    let mut server = Counted { io: TokioIo::new(server), pulse: Arc::clone(&pulse) };
+    let mut server = Counted { io: server, pulse: Arc::clone(&pulse) };
     let mut copy = pin!(copy_bidirectional(&mut client, &mut server));
     let mut watchdog = pin!(Watchdog::new());
     poll_fn(|cx| {
@@ -70,13 +70,57 @@ async fn pass(client: Upgraded, server: Upgraded, exchange: &mut Exchange) -> io
     .map(|to_client| exchange.add_bytes(usize::try_from(to_client).unwrap_or(usize::MAX)))
 }
 
+/// The server's connection, which may have said something behind its 101 already.
+struct ServerSide {
+    said: Bytes,
+    stream: TcpStream,
+    traffic: Traffic,
+}
+
+impl ServerSide {
+    fn new(link: Box<Link>) -> Self {
+        let (stream, said, traffic) = link.into_tunnel();
+        Self { said, stream, traffic }
+    }
+}
+
+impl AsyncRead for ServerSide {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.said.is_empty() {
+            let length = self.said.len().min(buf.remaining());
+            buf.put_slice(&self.said.split_to(length));
+            return Poll::Ready(Ok(()));
+        }
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        self.traffic.received(buf.filled().len() - before);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for ServerSide {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, buf))?;
+        self.traffic.sent(written);
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
 /// Notes when a byte passes.
-struct Counted {
-    io: TokioIo<Upgraded>,
+struct Counted<T> {
+    io: T,
     pulse: Arc<Pulse>,
 }
 
-impl AsyncRead for Counted {
+impl<T: AsyncRead + Unpin> AsyncRead for Counted<T> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
         self.pulse.touch();
@@ -84,7 +128,7 @@ impl AsyncRead for Counted {
     }
 }
 
-impl AsyncWrite for Counted {
+impl<T: AsyncWrite + Unpin> AsyncWrite for Counted<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.io).poll_write(cx, buf)
     }

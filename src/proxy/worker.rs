@@ -10,14 +10,14 @@ use std::{
 
 use tokio::sync::{Notify, watch};
 
-use super::{body::RequestBody, roster::Roster};
+use super::{pace::Pace, roster::Roster};
 use crate::{
     config::{Limits, LogFormat, Timeouts},
-    model::PoolName,
+    model::{Networks, PoolName},
     net::{Millis, now_coarse},
     registry::{FrontendLive, Pool, Reader, Registry, Slot, Snapshot},
     telemetry::{LogBuffer, Record, write_haproxy, write_json},
-    upstream::{IdleLinks, LinkLimits},
+    upstream::IdleLinks,
 };
 
 /// What an operator can change while the balancer runs; new connections see the change.
@@ -25,13 +25,14 @@ use crate::{
 pub struct Settings {
     /// How long things may take.
     pub timeouts: Timeouts,
-    /// How large things may be.
+    /// How large things may be, and how slow.
     pub limits: Limits,
 }
 
 impl Settings {
-    pub(super) fn link_limits(&self) -> LinkLimits {
-        LinkLimits { silence: self.timeouts.server, head: self.limits.head }
+    /// What is asked of a client that sends or reads a body.
+    pub(super) fn pace(&self) -> Pace {
+        Pace::new(self.limits.min_rate, self.timeouts.client)
     }
 }
 
@@ -42,6 +43,10 @@ pub struct Frontend {
     pub live: Arc<FrontendLive>,
     /// The pool.
     pub pool: PoolName,
+    /// Whether each connection begins with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
+    /// Proxies whose word about their clients is believed.
+    pub trusted_proxies: Networks,
 }
 
 /// What all connections of one worker share.
@@ -49,7 +54,7 @@ pub struct Frontend {
 pub struct Worker {
     pub(super) slot: Slot,
     pub(super) registry: Arc<Registry>,
-    pub(super) idle: RefCell<IdleLinks<RequestBody>>,
+    pub(super) idle: RefCell<IdleLinks>,
     reader: RefCell<Reader>,
     settings: watch::Receiver<Arc<Settings>>,
     log: Option<RefCell<LogBuffer>>,
@@ -58,6 +63,8 @@ pub struct Worker {
     pub(super) roster: RefCell<Roster>,
     draining: Cell<Option<Millis>>,
     pub(super) empty: Notify,
+    complained: Cell<Option<Millis>>,
+    untold: Cell<u64>,
 }
 
 /// How often idle connections are looked through for ones that servers closed.
@@ -65,6 +72,8 @@ const SWEEP: Duration = Duration::from_secs(5);
 /// How often client connections are looked through for ones that can give memory back; also how long they must have been
 /// idle.
 const REST_AFTER: Duration = Duration::from_secs(1);
+/// Least time between two complaints about connections.
+const COMPLAINTS: Duration = Duration::from_secs(10);
 /// How long a log line may wait for others.
 const LOG_DELAY: Duration = Duration::from_millis(50);
 
@@ -90,6 +99,8 @@ impl Worker {
             roster: RefCell::default(),
             draining: Cell::new(None),
             empty: Notify::new(),
+            complained: Cell::new(None),
+            untold: Cell::new(0),
         })
     }
 
@@ -151,6 +162,21 @@ impl Worker {
                 emptied.await;
             }
         }
+    }
+
+    /// Tells the operator of a connection that was closed, now and then: an attacker must not fill the log.
+    pub(super) fn complain(&self, what: &str) {
+        let now = now_coarse();
+        let untold = self.untold.get();
+        if self.complained.get().is_some_and(|last| last.after(COMPLAINTS) > now) {
+            self.untold.set(untold + 1);
+            return;
+        }
+        self.complained.set(Some(now));
+        self.untold.set(0);
+        let before =
+            if untold > 0 { format!(" (and {untold} more since the last such message)") } else { String::new() };
+        tracing::warn!("{what}{before}");
     }
 
     /// Since when no connection gets another request.

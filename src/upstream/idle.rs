@@ -1,9 +1,8 @@
 //! The idle connections of one worker.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, atomic::Ordering},
-};
+use std::sync::{Arc, atomic::Ordering};
+
+use rustc_hash::FxHashMap;
 
 use crate::{
     model::ServerId,
@@ -13,29 +12,30 @@ use crate::{
 
 /// Idle connections by server, the last used on top.
 #[derive(Debug)]
-pub struct IdleLinks<B> {
-    stacks: HashMap<ServerId, Stack<B>>,
+pub struct IdleLinks {
+    stacks: FxHashMap<ServerId, Stack>,
     most: usize,
 }
 
 #[derive(Debug)]
-struct Stack<B> {
-    links: Vec<Link<B>>,
+struct Stack {
+    #[allow(clippy::vec_box, reason = "a link is boxed once, for all the moves of its life")]
+    links: Vec<Box<Link>>,
     live: Arc<ServerLive>,
 }
 
-impl<B> IdleLinks<B> {
+impl IdleLinks {
     /// Keeps at most `most` connections for each server.
     pub fn new(most: usize) -> Self {
-        Self { stacks: HashMap::new(), most }
+        Self { stacks: FxHashMap::default(), most }
     }
 
     /// A connection that can take a request right now.
-    pub fn take(&mut self, server: ServerId) -> Option<Link<B>> {
+    pub fn take(&mut self, server: ServerId) -> Option<Box<Link>> {
         let stack = self.stacks.get_mut(&server)?;
         while let Some(link) = stack.links.pop() {
             stack.live.idle.fetch_sub(1, Ordering::Relaxed);
-            if link.is_ready() {
+            if !link.is_spoilt() {
                 return Some(link);
             }
         }
@@ -43,11 +43,10 @@ impl<B> IdleLinks<B> {
     }
 
     /// Keeps a connection whose last response is complete, if there is room and reason to.
-    pub fn put(&mut self, server: &Server, link: Link<B>) {
-        if link.is_closed() {
+    pub fn put(&mut self, server: &Server, link: Box<Link>) {
+        if !link.is_reusable() {
             return;
         }
-        link.rest();
         let stack =
             self.stacks.entry(server.id).or_insert_with(|| Stack { links: Vec::new(), live: Arc::clone(&server.live) });
         if stack.links.len() < self.most {
@@ -64,7 +63,7 @@ impl<B> IdleLinks<B> {
         self.stacks.retain(|id, stack| {
             let kept = keeps(id);
             if kept {
-                stack.retain(|link| !link.is_closed());
+                stack.retain(|link| !link.is_spoilt());
             } else {
                 stack.retain(|_| false);
             }
@@ -82,8 +81,8 @@ impl<B> IdleLinks<B> {
     }
 }
 
-impl<B> Stack<B> {
-    fn retain(&mut self, keep: impl FnMut(&Link<B>) -> bool) {
+impl Stack {
+    fn retain(&mut self, keep: impl FnMut(&Box<Link>) -> bool) {
         let before = self.links.len();
         self.links.retain(keep);
         let closed = u32::try_from(before - self.links.len()).unwrap_or(u32::MAX);
@@ -91,7 +90,7 @@ impl<B> Stack<B> {
     }
 }
 
-impl<B> Drop for IdleLinks<B> {
+impl Drop for IdleLinks {
     fn drop(&mut self) {
         self.clear();
     }

@@ -1,220 +1,274 @@
-//! One connection to a server, and the task that drives it.
+//! One connection to a server.
+//!
+//! It is polled by whoever waits for it and has no task of its own: a request costs no wake-up but those of the sockets.
 
 use std::{
-    cell::Cell,
-    future::Future,
-    pin::Pin,
-    rc::Rc,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
+    io,
+    mem::MaybeUninit,
+    pin::{Pin, pin},
+    task::{Context, Poll, ready},
 };
 
-use http::{Request, Response};
-use http_body::Body;
-use hyper::{
-    body::Incoming,
-    client::conn::http1::{self, SendRequest},
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, Method, request, response};
+use http_body::Frame;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, ReadBuf},
+    net::TcpStream,
 };
-use hyper_util::rt::TokioIo;
-use pin_project_lite::pin_project;
-use tokio::net::TcpStream;
 
-use crate::net::{Metered, Millis, Pulse, Watchdog, now_coarse};
+use super::{outbox::Outbox, traffic::Traffic};
+use crate::{
+    h1::{BodyError, Decoder, Framing, Limits, ParseError, Piece, parse_head},
+    net::Millis,
+};
 
-/// What is asked of connections to servers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LinkLimits {
-    /// Silence of a server that owes something.
-    pub silence: Duration,
-    /// Head of a response, in bytes.
-    pub head: usize,
-}
+/// What one read takes when little is expected; on the stack.
+const SMALL_READ: usize = 16 * 1024;
+/// What one read takes in the middle of a large body.
+const LARGE_READ: usize = 128 * 1024;
+/// Responses in between (1xx) that a server may give to one request.
+const MOST_INTERIM: u32 = 16;
 
-/// Why a request got no response head.
-#[derive(Debug)]
-pub enum SendError<B> {
-    /// Nothing of it was written; here it is.
-    NotSent(Box<Request<B>>),
-    /// The server was silent too long.
-    Timeout,
-    /// The answer is not valid HTTP.
-    Invalid(hyper::Error),
+/// Why no response, or no more of it, comes from a server.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
     /// The connection ended before any byte of a response.
-    Closed(hyper::Error),
-    /// The connection ended in the middle of a response head.
-    Broken(hyper::Error),
+    #[error("the server closed the connection before its response")]
+    Closed,
+    /// The connection ended in the middle of a response.
+    #[error("the server closed the connection in the middle of its response")]
+    Broken,
+    /// What came is no response.
+    #[error("the response is not valid: {0}")]
+    Head(#[from] ParseError),
+    /// What came is not the body that the head spoke of.
+    #[error("the response's body is not valid: {0}")]
+    Body(#[from] BodyError),
+    /// Responses in between came without end.
+    #[error("more than {MOST_INTERIM} informational responses")]
+    Interim,
 }
 
-/// A connection to a server, ready for a request.
+/// A connection to a server, with the request and the response that are on it.
 #[derive(Debug)]
-pub struct Link<B> {
-    sender: SendRequest<B>,
-    pulse: Arc<Pulse>,
-    debt: Rc<Debt>,
+pub struct Link {
+    stream: TcpStream,
+    traffic: Traffic,
+    outbox: Outbox,
+    /// Bytes that were read and not yet taken.
+    rest: Bytes,
+    method: Method,
+    /// Whether `rest` is worth a try to parse it.
+    may_be_head: bool,
+    interim: u32,
+    body: Decoder,
+    /// Whether the exchange in progress, or the last one, leaves the connection as it found it.
+    keep_alive: bool,
+    /// The last read took all that it could: there is probably more.
+    eager: bool,
 }
 
-/// Whether the server owes us something, and since when.
-#[derive(Debug, Default)]
-struct Debt {
-    in_use: Cell<bool>,
-    since: Cell<Option<Millis>>,
-    /// Whether it is a response's head: then its bytes count only when all of it has come.
-    head: Cell<bool>,
-    timed_out: Cell<bool>,
-}
-
-impl Debt {
-    fn expect(&self, something: bool) {
-        if something != self.since.get().is_some() {
-            self.since.set(something.then(now_coarse));
-        }
-    }
-}
-
-/// What a server owes us, from the point of view of a request's body: nothing as long as the client owes us the next
-/// piece of it.
-#[derive(Debug)]
-pub struct ServerDebt(Rc<Debt>);
-
-impl ServerDebt {
-    /// Notes whether the server owes us something now.
-    pub fn expect(&self, something: bool) {
-        self.0.expect(something);
-    }
-}
-
-impl<B: Body + 'static> Link<B>
-where
-    B::Data: Send,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    /// Takes over a fresh connection. The second part drives it and must be spawned.
-    ///
-    /// # Errors
-    /// When the connection can't be set up; for HTTP/1 it always can.
-    pub async fn new(stream: TcpStream, limits: LinkLimits) -> hyper::Result<(Self, impl Future<Output = ()>)> {
-        let pulse = Arc::new(Pulse::new());
-        let io = TokioIo::new(Metered::new(stream, Arc::clone(&pulse)));
-        let (sender, connection) = http1::Builder::new()
-            // One small `send` costs less than a `writev` of two pieces.
-            .writev(false)
-            .max_header_size(limits.head)
-            .max_buf_size(limits.head.max(64 * 1024))
-            .handshake(io)
-            .await?;
-        let debt = Rc::new(Debt::default());
-        let drive = Drive {
-            connection: connection.with_upgrades(),
-            watchdog: Watchdog::new(),
-            pulse: Arc::clone(&pulse),
-            debt: Rc::clone(&debt),
-            silence: limits.silence,
-        };
-        Ok((Self { sender, pulse, debt }, drive))
-    }
-
-    /// Sends a request and waits for the response head.
-    ///
-    /// # Errors
-    /// When there is none; with the request, if nothing of it was written.
-    pub async fn send(&mut self, request: Request<B>) -> Result<Response<Incoming>, SendError<B>> {
-        let received = self.pulse.bytes_in();
-        self.debt.in_use.set(true);
-        self.debt.head.set(true);
-        self.expect(true);
-        let result = self.sender.try_send_request(request).await;
-        self.expect(false);
-        self.debt.head.set(false);
-        result.map_err(|mut failure| match failure.take_message() {
-            _ if self.debt.timed_out.get() => SendError::Timeout,
-            Some(request) => SendError::NotSent(Box::new(request)),
-            None if failure.error().is_parse() => SendError::Invalid(failure.into_error()),
-            None if self.pulse.bytes_in() > received => SendError::Broken(failure.into_error()),
-            None => SendError::Closed(failure.into_error()),
+impl Link {
+    /// Takes over a fresh connection. It is moved from hand to hand, hence the box.
+    pub fn new(stream: TcpStream) -> Box<Self> {
+        Box::new(Self {
+            stream,
+            traffic: Traffic::new(),
+            outbox: Outbox::default(),
+            rest: Bytes::new(),
+            method: Method::GET,
+            may_be_head: false,
+            interim: 0,
+            body: Decoder::Length(0),
+            keep_alive: true,
+            eager: false,
         })
     }
-}
 
-impl<B> Link<B> {
-    /// Notes whether the server owes us something now.
-    pub fn expect(&self, something: bool) {
-        self.debt.expect(something);
+    /// Begins a request: its head is written with the next [`poll_flush`](Self::poll_flush).
+    pub fn begin(&mut self, parts: &request::Parts, framing: Framing) {
+        self.method.clone_from(&parts.method);
+        self.interim = 0;
+        self.keep_alive = false;
+        self.eager = false;
+        self.outbox.head(parts, framing);
     }
 
-    /// For one who learns later than the request is sent whether the server owes us something.
-    pub fn debt(&self) -> ServerDebt {
-        ServerDebt(Rc::clone(&self.debt))
+    /// Whether a piece of the request's body can be added.
+    pub fn has_room(&self) -> bool {
+        self.outbox.has_room()
     }
 
-    /// Whether it was given up because the server was silent too long.
-    pub fn timed_out(&self) -> bool {
-        self.debt.timed_out.get()
+    /// Adds a piece of the request's body, when there is room.
+    pub fn push_data(&mut self, data: Bytes) {
+        self.outbox.data(data);
     }
 
-    /// Whether it can take a request right now.
-    pub fn is_ready(&self) -> bool {
-        self.sender.is_ready()
+    /// Adds the end of the request's body.
+    pub fn push_end(&mut self, trailers: Option<&HeaderMap>) {
+        self.outbox.end(trailers);
     }
 
-    /// Whether it has ended.
-    pub fn is_closed(&self) -> bool {
-        self.sender.is_closed()
+    /// Writes what is to be written.
+    ///
+    /// # Errors
+    /// When the server takes no more; it may have answered all the same.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.outbox.poll_flush(&mut self.stream, &self.traffic, cx)
     }
 
-    /// Notes that no request is on it.
-    pub(super) fn rest(&self) {
-        self.debt.in_use.set(false);
-        self.expect(false);
-    }
-
-    /// What passes through it.
-    pub fn pulse(&self) -> &Arc<Pulse> {
-        &self.pulse
-    }
-}
-
-impl<B> Drop for Link<B> {
-    fn drop(&mut self) {
-        // Its task ends when the server ends the exchange; from now on that is owed, and bounded.
-        self.expect(true);
-    }
-}
-
-pin_project! {
-    /// Drives a connection and gives it up when the server is silent too long.
-    struct Drive<C> {
-        #[pin]
-        connection: C,
-        #[pin]
-        watchdog: Watchdog,
-        pulse: Arc<Pulse>,
-        debt: Rc<Debt>,
-        silence: Duration,
-    }
-}
-
-impl<C: Future> Future for Drive<C> {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = self.project();
-        // Whoever waits for the response learns of an error; an idle connection that ends is no news.
-        if this.connection.poll(cx).is_ready() {
-            return Poll::Ready(());
-        }
-        let deadline = match this.debt.since.get() {
-            Some(since) => {
-                let last = if this.debt.head.get() { this.pulse.last_out() } else { this.pulse.last() };
-                Some(since.max(last).after(*this.silence))
+    /// Reads the head of a response: one in between (1xx) or the final one.
+    ///
+    /// # Errors
+    /// When none comes.
+    pub fn poll_head(&mut self, cx: &mut Context<'_>, limits: Limits) -> Poll<Result<response::Parts, ReadError>> {
+        loop {
+            if self.may_be_head
+                && let Some(head) = parse_head(&self.rest, &self.method, limits)?
+            {
+                let _head = self.rest.split_to(head.length);
+                self.may_be_head = !self.rest.is_empty();
+                let status = head.parts.status;
+                if status.is_informational() && status != http::StatusCode::SWITCHING_PROTOCOLS {
+                    self.interim += 1;
+                    if self.interim > MOST_INTERIM {
+                        return Poll::Ready(Err(ReadError::Interim));
+                    }
+                } else {
+                    self.body = head.body;
+                    self.keep_alive = head.keep_alive;
+                }
+                return Poll::Ready(Ok(head.parts));
             }
-            // In the middle of a body that a slow client holds up: look again later.
-            None => this.debt.in_use.get().then(|| now_coarse().after(*this.silence)),
-        };
-        if this.watchdog.poll_expired(cx, deadline) {
-            this.debt.timed_out.set(true);
-            return Poll::Ready(());
+            let begun = !self.rest.is_empty() || self.interim > 0;
+            let more = ready!(self.poll_read(cx)).unwrap_or_default();
+            if more.is_empty() {
+                return Poll::Ready(Err(if begun { ReadError::Broken } else { ReadError::Closed }));
+            }
+            // A head that drips costs no more than its bytes: it is parsed again only when a line has come to its end.
+            self.may_be_head =
+                self.rest.is_empty() || more.contains(&b'\n') || self.rest.len() + more.len() >= limits.head;
+            self.rest = if self.rest.is_empty() { more } else { joined(std::mem::take(&mut self.rest), &more) };
         }
-        Poll::Pending
     }
+
+    /// Takes the next piece of the response's body; `None` is its end.
+    ///
+    /// # Errors
+    /// When it breaks off or is not valid.
+    pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ReadError>>> {
+        loop {
+            match self.body.decode(&mut self.rest) {
+                Ok(Piece::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Ok(Piece::Trailers(trailers)) => return Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+                Ok(Piece::End) => return Poll::Ready(None),
+                Ok(Piece::More) => {}
+                Err(error) => {
+                    self.keep_alive = false;
+                    return Poll::Ready(Some(Err(error.into())));
+                }
+            }
+            match ready!(self.poll_read(cx)) {
+                Ok(more) if !more.is_empty() => self.rest = more,
+                end => {
+                    self.keep_alive = false;
+                    let whole = end.is_ok() && self.body.may_end_here();
+                    return Poll::Ready(if whole { None } else { Some(Err(ReadError::Broken)) });
+                }
+            }
+        }
+    }
+
+    /// What is left of the response's body, if that is known.
+    pub fn left(&self) -> Option<u64> {
+        self.body.left()
+    }
+
+    /// Whether the response's body is complete.
+    pub fn is_done(&self) -> bool {
+        self.body.is_done()
+    }
+
+    /// Whether it can take another request: the last response is complete, nothing is behind it, and neither side wants the
+    /// connection to end. That all of the request was sent is for the caller to know.
+    pub fn is_reusable(&self) -> bool {
+        self.keep_alive && self.is_done() && self.rest.is_empty() && self.outbox.is_empty()
+    }
+
+    /// Whether a server has said something, or the end, while nothing was asked. tokio knows without a system call when
+    /// nothing came.
+    pub fn is_spoilt(&self) -> bool {
+        let nothing_came = |error: &io::Error| error.kind() == io::ErrorKind::WouldBlock;
+        !self.stream.try_read(&mut [0]).is_err_and(|error| nothing_came(&error))
+    }
+
+    /// What passed through it.
+    pub fn traffic(&self) -> &Traffic {
+        &self.traffic
+    }
+
+    /// When a byte of the request was last written.
+    pub fn last_written(&self) -> Millis {
+        self.traffic.last_out()
+    }
+
+    /// When a byte last passed.
+    pub fn last(&self) -> Millis {
+        self.traffic.last()
+    }
+
+    /// Whether nothing of the request in progress has been written.
+    pub fn has_sent_nothing(&self) -> bool {
+        self.outbox.has_sent_nothing()
+    }
+
+    /// Takes back what was pushed of the request's body and not written.
+    pub fn take_unsent(&mut self) -> Option<Bytes> {
+        self.outbox.take_unsent()
+    }
+
+    /// The connection itself and what the server has said on it already, after a protocol was switched.
+    pub fn into_tunnel(self: Box<Self>) -> (TcpStream, Bytes, Traffic) {
+        (self.stream, self.rest, self.traffic)
+    }
+
+    /// Reads what is there; nothing at the end of the stream.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+        let large = match &self.body {
+            Decoder::Length(left) => *left >= SMALL_READ as u64,
+            Decoder::Chunked(_) | Decoder::UntilClose => self.eager,
+        };
+        let read = if large { ready!(self.poll_read_large(cx)) } else { ready!(self.poll_read_small(cx)) }?;
+        if !read.is_empty() {
+            self.traffic.received(read.len());
+        }
+        Poll::Ready(Ok(read))
+    }
+
+    fn poll_read_small(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+        let mut space = [const { MaybeUninit::uninit() }; SMALL_READ];
+        let mut buffer = ReadBuf::uninit(&mut space);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
+        let read = Bytes::copy_from_slice(buffer.filled());
+        self.eager = read.len() == SMALL_READ;
+        Poll::Ready(Ok(read))
+    }
+
+    fn poll_read_large(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+        let expected = self.left().map_or(LARGE_READ, |left| usize::try_from(left).unwrap_or(LARGE_READ));
+        let mut buffer = BytesMut::with_capacity(expected.min(LARGE_READ));
+        ready!(pin!(self.stream.read_buf(&mut buffer)).poll(cx))?;
+        self.eager = buffer.len() == buffer.capacity();
+        // A client that reads slowly would otherwise keep much memory for little data.
+        let much = buffer.len() >= buffer.capacity() / 4;
+        Poll::Ready(Ok(if much { buffer.freeze() } else { Bytes::copy_from_slice(&buffer) }))
+    }
+}
+
+/// `more` behind `rest`, without copying `rest` each time.
+fn joined(rest: Bytes, more: &[u8]) -> Bytes {
+    let mut joined = BytesMut::from(rest);
+    joined.extend_from_slice(more);
+    joined.freeze()
 }

@@ -1,4 +1,4 @@
-//! Connections to servers: opened, timed, kept for the next request.
+//! Connections to servers: opened, kept for the next request, used for one exchange after another.
 //!
 //! Each worker keeps its own, last in first out, so that taking one is no more than popping a stack: no lock, and the
 //! warmest connection first. Why not `hyper_util`'s pooled client: its pool is shared between threads and keyed by host
@@ -7,7 +7,10 @@
 mod connect;
 mod idle;
 mod link;
+mod outbox;
+mod traffic;
 
 pub use connect::{ConnectError, connect};
 pub use idle::IdleLinks;
-pub use link::{Link, LinkLimits, SendError, ServerDebt};
+pub use link::{Link, ReadError};
+pub use traffic::Traffic;

@@ -12,16 +12,19 @@
 
 mod admin;
 mod architecture;
+mod backpressure;
 mod cli;
 mod cluster;
 mod demo;
 mod descriptors;
 mod faults;
+mod hazards;
 mod idle;
 mod leaving;
+mod proxies;
 mod regressions;
 mod reload;
-mod requests;
 mod sticky;
 mod support;
+mod timeouts;
 mod traffic;

@@ -135,40 +135,6 @@ fn the_first_half_of_a_sized_upload_arrives_before_the_second_is_sent() {
 }
 
 #[test]
-fn a_server_that_ends_its_body_by_closing_is_understood() {
-    let origin = Origin::answering(|wire, _| {
-        let _gone = wire.send("HTTP/1.1 200 OK\r\n\r\nuntil the end");
-        Closed(true)
-    });
-    let balancer = Balancer::alone(&[&origin.as_server("s1")]);
-    let mut client = balancer.client();
-    for _ in 0..2 {
-        assert_eq!(client.get("/").text(), "until the end");
-    }
-}
-
-#[test]
-fn responses_without_a_body_leave_the_connection_in_step() {
-    let origin = Origin::answering(|wire, request| {
-        let answer = match request.head.start.split(' ').nth(1).unwrap() {
-            "/204" => "HTTP/1.1 204 No Content\r\n\r\n",
-            "/304" => "HTTP/1.1 304 Not Modified\r\nContent-Length: 99\r\nETag: \"x\"\r\n\r\n",
-            _ if request.head.start.starts_with("HEAD") => "HTTP/1.1 200 OK\r\nContent-Length: 1234\r\n\r\n",
-            _ => "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwhole",
-        };
-        Closed(wire.send(answer).is_err())
-    });
-    let balancer = Balancer::alone(&[&origin.as_server("s1")]);
-    let mut client = balancer.client();
-    let head = client.ask("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
-    assert_eq!((head.status(), head.head.one("content-length")), (200, Some("1234")));
-    assert_eq!(client.get("/204").status(), 204);
-    assert_eq!(client.get("/304").status(), 304);
-    assert_eq!(client.get("/").text(), "whole");
-    assert_eq!(origin.connections(), 1);
-}
-
-#[test]
 fn a_websocket_becomes_a_tunnel_both_ways() {
     let origin = Origin::raw(|wire, _| {
         let head = wire.head().unwrap().unwrap();
@@ -193,14 +159,4 @@ fn a_websocket_becomes_a_tunnel_both_ways() {
     wire.close_write();
     assert!(wire.is_closed(), "the end of one side reaches the other");
     assert_eq!(balancer.logged_path("/chat")["status"], 101);
-}
-
-#[test]
-fn a_refused_upgrade_is_an_ordinary_response() {
-    let origin = Origin::answering(|wire, _| Closed(wire.send(ok("no socket here")).is_err()));
-    let balancer = Balancer::alone(&[&origin.as_server("s1")]);
-    let mut client = balancer.client();
-    let response = client.try_get("/", "Connection: Upgrade\r\nUpgrade: websocket\r\n").unwrap();
-    assert_eq!(response.text(), "no socket here");
-    assert_eq!(client.get("/").text(), "no socket here");
 }

@@ -6,7 +6,7 @@ mod process;
 mod wire;
 
 use std::{
-    net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     sync::atomic::{AtomicU16, Ordering::Relaxed},
     time::{Duration, Instant},
 };
@@ -47,6 +47,26 @@ pub(crate) fn free_port() -> u16 {
         if TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok() {
             return port;
         }
+    }
+}
+
+/// An address that neither accepts nor refuses connections as long as it is kept: its queue is full.
+pub(crate) struct Deaf {
+    pub(crate) address: SocketAddr,
+    _socket: socket2::Socket,
+    _waiting: Vec<TcpStream>,
+}
+
+impl Deaf {
+    pub(crate) fn new() -> Self {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+        socket.listen(0).unwrap();
+        let address = socket.local_addr().unwrap().as_socket().unwrap();
+        // The system takes one more than it was asked to, at least.
+        let patience = Duration::from_millis(500);
+        let waiting = std::iter::from_fn(|| TcpStream::connect_timeout(&address, patience).ok()).collect();
+        Self { address, _socket: socket, _waiting: waiting }
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
     thread::JoinHandle,
 };
 
-use super::wire::{Head, Wire};
+use super::wire::{Head, Heard, Wire};
 
 /// A request as a server saw it.
 #[derive(Debug, Clone)]
@@ -18,6 +18,7 @@ pub(crate) struct Request {
     pub(crate) connection: usize,
     pub(crate) head: Head,
     pub(crate) body: Vec<u8>,
+    pub(crate) trailers: Vec<(String, String)>,
 }
 
 /// Whether a server closes the connection now.
@@ -35,6 +36,7 @@ pub(crate) struct Origin {
 struct Shared {
     requests: Mutex<Vec<Request>>,
     connections: Mutex<Vec<TcpStream>>,
+    heard: Mutex<Vec<Heard>>,
     stopped: AtomicBool,
 }
 
@@ -58,7 +60,7 @@ impl Origin {
         Self::start(move |wire, connection, shared| {
             while let Ok(Some(head)) = wire.head() {
                 let Ok(body) = wire.body(&head, false) else { return };
-                let request = Request { connection, head, body };
+                let request = Request { connection, head, body: body.bytes, trailers: body.trailers };
                 shared.requests.lock().unwrap().push(request.clone());
                 if answer(wire, &request) == Closed(true) {
                     return;
@@ -88,9 +90,11 @@ impl Origin {
                     connections.push(stream.try_clone().unwrap());
                     connections.len()
                 };
+                let heard = Heard::default();
+                ours.heard.lock().unwrap().push(Arc::clone(&heard));
                 let (shared, serve) = (Arc::clone(&ours), Arc::clone(&serve));
                 std::thread::spawn(move || {
-                    let mut wire = Wire::new(stream);
+                    let mut wire = Wire::recording(stream, heard);
                     serve(&mut wire, number, &shared);
                     // The copy in `connections` would keep it open.
                     let _closed_before = wire.stream().shutdown(Shutdown::Both);
@@ -113,6 +117,11 @@ impl Origin {
     /// The last request.
     pub(crate) fn last(&self) -> Request {
         self.requests().pop().expect("no request came")
+    }
+
+    /// Every byte that each connection brought so far, as far as it was read.
+    pub(crate) fn heard(&self) -> Vec<Vec<u8>> {
+        self.shared.heard.lock().unwrap().iter().map(|heard| heard.lock().unwrap().clone()).collect()
     }
 
     /// Connections so far.

@@ -2,6 +2,7 @@
 
 use std::{
     ffi::OsStr,
+    fs::{self, DirEntry},
     io::{BufRead, BufReader, Read, Write},
     net::SocketAddr,
     process::{Child, Command, ExitStatus, Output, Stdio},
@@ -12,7 +13,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::NamedTempFile;
 
-use super::{PATIENCE, wait_for, wire::Client};
+use super::{PATIENCE, wait_for, wait_until, wire::Client};
 
 /// A process of `lb` that is killed when it is dropped.
 pub(crate) struct Lb {
@@ -141,6 +142,28 @@ impl Lb {
 
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Memory that holds the process's data, in bytes: what is resident without files, such as the program's own code.
+    pub(crate) fn data_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+        line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() * 1024
+    }
+
+    /// Halts all of its threads; [`Lb::signal`] with `CONT` lets them go on.
+    #[track_caller]
+    pub(crate) fn halt(&self) {
+        self.signal(Signal::STOP);
+        let halted = |task: DirEntry| {
+            let stat = fs::read_to_string(task.path().join("stat")).unwrap();
+            // proc_pid_stat(5): the name in parentheses may have anything in it, and the state follows.
+            stat.rsplit(") ").next().unwrap().starts_with('T')
+        };
+        let tasks = format!("/proc/{}/task", self.child.id());
+        wait_until("all threads are halted", PATIENCE, || {
+            fs::read_dir(&tasks).unwrap().all(|task| halted(task.unwrap()))
+        });
     }
 
     pub(crate) fn kill(&mut self) {

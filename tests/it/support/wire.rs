@@ -3,14 +3,37 @@
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
     net::{Shutdown, SocketAddr, TcpStream},
+    sync::{Arc, Mutex},
 };
+
+use socket2::{Domain, Socket, Type};
 
 use super::PATIENCE;
 
 /// A connection.
 #[derive(Debug)]
 pub(crate) struct Wire {
-    reader: BufReader<TcpStream>,
+    reader: BufReader<Source>,
+}
+
+/// Where bytes come from, and where a copy of them is kept.
+#[derive(Debug)]
+struct Source {
+    stream: TcpStream,
+    heard: Option<Heard>,
+}
+
+/// Every byte that was read, as it came.
+pub(crate) type Heard = Arc<Mutex<Vec<u8>>>;
+
+impl Read for Source {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let count = self.stream.read(into)?;
+        if let Some(heard) = &self.heard {
+            heard.lock().unwrap().extend_from_slice(&into[..count]);
+        }
+        Ok(count)
+    }
 }
 
 /// The first line of a message and its headers, in their order and as they were written.
@@ -48,11 +71,19 @@ impl Head {
     }
 }
 
+/// A whole body, and the lines after it if it was chunked.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Body {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) trailers: Vec<(String, String)>,
+}
+
 /// A whole response.
 #[derive(Debug, Clone)]
 pub(crate) struct Response {
     pub(crate) head: Head,
     pub(crate) body: Vec<u8>,
+    pub(crate) trailers: Vec<(String, String)>,
 }
 
 impl Response {
@@ -67,14 +98,23 @@ impl Response {
 
 impl Wire {
     pub(crate) fn new(stream: TcpStream) -> Self {
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Self { reader: BufReader::new(stream) }
+        Self::read_from(Source { stream, heard: None })
+    }
+
+    /// A connection of which every byte that is read is kept.
+    pub(crate) fn recording(stream: TcpStream, heard: Heard) -> Self {
+        Self::read_from(Source { stream, heard: Some(heard) })
+    }
+
+    fn read_from(source: Source) -> Self {
+        source.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        source.stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        source.stream.set_nodelay(true).unwrap();
+        Self { reader: BufReader::new(source) }
     }
 
     pub(crate) fn stream(&self) -> &TcpStream {
-        self.reader.get_ref()
+        &self.reader.get_ref().stream
     }
 
     pub(crate) fn send(&self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
@@ -93,14 +133,19 @@ impl Wire {
     /// The next head; `None` at the end of the connection.
     pub(crate) fn head(&mut self) -> io::Result<Option<Head>> {
         let Some(start) = self.line()? else { return Ok(None) };
-        let mut headers = Vec::new();
+        Ok(Some(Head { start, headers: self.fields()? }))
+    }
+
+    /// Header or trailer lines, to the empty line that ends them.
+    fn fields(&mut self) -> io::Result<Vec<(String, String)>> {
+        let mut fields = Vec::new();
         loop {
             match self.line()? {
                 None => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Some(line) if line.is_empty() => return Ok(Some(Head { start, headers })),
+                Some(line) if line.is_empty() => return Ok(fields),
                 Some(line) => {
                     let (name, value) = line.split_once(':').ok_or_else(|| io::Error::other(line.clone()))?;
-                    headers.push((name.to_owned(), value.trim().to_owned()));
+                    fields.push((name.to_owned(), value.trim().to_owned()));
                 }
             }
         }
@@ -123,11 +168,20 @@ impl Wire {
 
     /// One piece of a chunked body; empty for the last.
     pub(crate) fn chunk(&mut self) -> io::Result<Vec<u8>> {
-        let size = self.line()?.ok_or(io::ErrorKind::UnexpectedEof)?;
-        let size = usize::from_str_radix(&size, 16).map_err(io::Error::other)?;
+        let size = self.chunk_size()?;
         let bytes = self.exact(size)?;
+        self.empty_line()?;
+        Ok(bytes)
+    }
+
+    fn chunk_size(&mut self) -> io::Result<usize> {
+        let size = self.line()?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        usize::from_str_radix(&size, 16).map_err(io::Error::other)
+    }
+
+    fn empty_line(&mut self) -> io::Result<()> {
         match self.line()? {
-            Some(end) if end.is_empty() => Ok(bytes),
+            Some(end) if end.is_empty() => Ok(()),
             Some(_) | None => Err(io::ErrorKind::UnexpectedEof.into()),
         }
     }
@@ -144,22 +198,24 @@ impl Wire {
     }
 
     /// The body that belongs to a head; an error when it breaks off. `to_the_end` is what no framing means.
-    pub(crate) fn body(&mut self, head: &Head, to_the_end: bool) -> io::Result<Vec<u8>> {
-        let mut body = Vec::new();
+    pub(crate) fn body(&mut self, head: &Head, to_the_end: bool) -> io::Result<Body> {
+        let mut bytes = Vec::new();
         if head.is_chunked() {
             loop {
-                let chunk = self.chunk()?;
-                if chunk.is_empty() {
-                    return Ok(body);
+                let size = self.chunk_size()?;
+                if size == 0 {
+                    return Ok(Body { bytes, trailers: self.fields()? });
                 }
-                body.extend(chunk);
+                bytes.extend(self.exact(size)?);
+                self.empty_line()?;
             }
         }
         match head.length() {
-            Some(length) => self.exact(length),
-            None if to_the_end => self.reader.read_to_end(&mut body).map(|_| body),
-            None => Ok(body),
+            Some(length) => bytes = self.exact(length)?,
+            None if to_the_end => drop(self.reader.read_to_end(&mut bytes)?),
+            None => {}
         }
+        Ok(Body { bytes, trailers: Vec::new() })
     }
 
     /// Whether the other side has closed, after waiting for it; false when it sent more.
@@ -172,10 +228,15 @@ impl Wire {
 
     /// Everything until the other side closes or breaks off.
     pub(crate) fn rest(&mut self) -> Vec<u8> {
-        let mut rest = Vec::new();
         // What came before a reset counts.
-        let _reset = self.reader.read_to_end(&mut rest);
-        rest
+        self.read_out().0
+    }
+
+    /// The same, with whether it was a reset.
+    pub(crate) fn read_out(&mut self) -> (Vec<u8>, io::Result<()>) {
+        let mut rest = Vec::new();
+        let ended = self.reader.read_to_end(&mut rest).map(drop);
+        (rest, ended)
     }
 
     pub(crate) fn close_write(&self) {
@@ -199,6 +260,16 @@ impl Client {
         TcpStream::connect(address).map(|stream| Self { wire: Wire::new(stream) })
     }
 
+    /// A client for which the system keeps little, so that what it does not read waits in the balancer.
+    pub(crate) fn narrow(address: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        // Loopback's large segments would make the sender's buffer large, too.
+        socket.set_tcp_mss(1000).unwrap();
+        socket.connect(&address.into()).unwrap();
+        Self { wire: Wire::new(socket.into()) }
+    }
+
     /// Sends a whole request as it is written and reads the response.
     pub(crate) fn ask(&mut self, request: impl AsRef<[u8]>) -> io::Result<Response> {
         let request = request.as_ref();
@@ -210,8 +281,8 @@ impl Client {
     pub(crate) fn answer(&mut self, bodiless: bool) -> io::Result<Response> {
         let head = self.wire.head()?.ok_or(io::ErrorKind::UnexpectedEof)?;
         let bodiless = bodiless || matches!(head.status(), 100..=199 | 204 | 304);
-        let body = if bodiless { Vec::new() } else { self.wire.body(&head, true)? };
-        Ok(Response { head, body })
+        let Body { bytes: body, trailers } = if bodiless { Body::default() } else { self.wire.body(&head, true)? };
+        Ok(Response { head, body, trailers })
     }
 
     /// A GET with further header lines, each ended by CRLF.

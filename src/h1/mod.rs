@@ -1,0 +1,31 @@
+//! HTTP/1.1 as a balancer speaks it to servers: heads and bodies to bytes and back, without IO.
+//!
+//! Why not hyper's client, as hyper's server is on the other side: it takes a task for each connection and three channels
+//! for each exchange, passes no early hints on, and gives a response up when the request that it answers early cannot be
+//! written to its end. The parsing of heads is httparse's, which hyper uses too.
+
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+mod body;
+mod chunked;
+mod request;
+mod response;
+
+pub use body::Decoder;
+pub use chunked::{Chunked, Piece};
+pub use request::{Framing, write_chunk_head, write_head, write_last_chunk};
+pub use response::{Head, Limits, ParseError, parse_head, write_interim};
+
+/// The bytes are not what HTTP/1.1 allows for a body (RFC 9112 sections 6 and 7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BodyError {
+    /// The size of a chunk is not a hexadecimal number, is too large, or its line is too long.
+    #[error("the size of a chunk is not valid")]
+    ChunkSize,
+    /// The data of a chunk does not end where its size says.
+    #[error("a chunk is longer than its size")]
+    ChunkEnd,
+    /// The fields after the last chunk are not valid or too long.
+    #[error("the trailers are not valid")]
+    Trailers,
+}

@@ -1,0 +1,153 @@
+//! Requests to bytes.
+
+use http::{HeaderMap, header, request::Parts};
+
+/// How the end of a request's body is told (RFC 9112 section 6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// There is no body.
+    Empty,
+    /// So many bytes follow.
+    Length(u64),
+    /// Chunks follow.
+    Chunked,
+}
+
+/// Writes the head of a request in HTTP/1.1, with the framing of its own body rather than the one in its headers.
+pub fn write_head(out: &mut Vec<u8>, parts: &Parts, framing: Framing) {
+    out.extend_from_slice(parts.method.as_str().as_bytes());
+    out.push(b' ');
+    let target = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    if !target.starts_with(['/', '*']) {
+        // What an absolute form had no path for.
+        out.push(b'/');
+    }
+    out.extend_from_slice(target.as_bytes());
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    for (name, value) in &parts.headers {
+        match *name {
+            header::TRANSFER_ENCODING => continue,
+            // Of a request without a body it says no more than that, which servers may want to hear.
+            header::CONTENT_LENGTH if framing != Framing::Empty => continue,
+            _ => {}
+        }
+        write_field(out, name.as_str(), value.as_bytes());
+    }
+    match framing {
+        Framing::Empty => {}
+        Framing::Length(length) => write_field(out, "content-length", length.to_string().as_bytes()),
+        Framing::Chunked => write_field(out, "transfer-encoding", b"chunked"),
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes what comes before the data of a chunk (RFC 9112 section 7.1); the data must be followed by CR LF.
+///
+/// A chunk of no bytes would end the body and must not be written.
+pub fn write_chunk_head(out: &mut Vec<u8>, length: usize) {
+    debug_assert!(length > 0, "a chunk of no bytes ends the body");
+    out.extend_from_slice(format!("{length:x}\r\n").as_bytes());
+}
+
+/// Ends a chunked body, with its trailers.
+pub fn write_last_chunk(out: &mut Vec<u8>, trailers: Option<&HeaderMap>) {
+    out.extend_from_slice(b"0\r\n");
+    for (name, value) in trailers.into_iter().flatten() {
+        if may_trail(name) {
+            write_field(out, name.as_str(), value.as_bytes());
+        }
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+pub(super) fn write_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Whether a field may come after the body: not what says how to read or route the message, or who sent it (RFC 9110
+/// section 6.5.1).
+fn may_trail(name: &header::HeaderName) -> bool {
+    const HEAD_ONLY: [header::HeaderName; 17] = [
+        header::AUTHORIZATION,
+        header::CACHE_CONTROL,
+        header::CONNECTION,
+        header::CONTENT_ENCODING,
+        header::CONTENT_LENGTH,
+        header::CONTENT_RANGE,
+        header::CONTENT_TYPE,
+        header::COOKIE,
+        header::EXPECT,
+        header::HOST,
+        header::MAX_FORWARDS,
+        header::PROXY_AUTHORIZATION,
+        header::SET_COOKIE,
+        header::TE,
+        header::TRAILER,
+        header::TRANSFER_ENCODING,
+        header::UPGRADE,
+    ];
+    !HEAD_ONLY.contains(name) && !name.as_str().starts_with("x-forwarded-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Request;
+
+    fn written(framing: Framing, headers: &[(&str, &str)]) -> String {
+        let mut builder = Request::post("/a?b=c");
+        for (name, value) in headers {
+            builder = builder.header(*name, *value);
+        }
+        let mut out = Vec::new();
+        write_head(&mut out, &builder.body(()).unwrap().into_parts().0, framing);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn the_head_has_the_framing_of_the_body() {
+        let both = [("host", "h"), ("content-length", "7"), ("transfer-encoding", "chunked")];
+        assert_eq!(
+            written(Framing::Chunked, &both),
+            "POST /a?b=c HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n"
+        );
+        assert_eq!(written(Framing::Length(7), &both), "POST /a?b=c HTTP/1.1\r\nhost: h\r\ncontent-length: 7\r\n\r\n");
+        let none = [("host", "h"), ("content-length", "0")];
+        assert_eq!(written(Framing::Empty, &none), "POST /a?b=c HTTP/1.1\r\nhost: h\r\ncontent-length: 0\r\n\r\n");
+    }
+
+    #[test]
+    fn a_target_has_a_path() {
+        for (target, line) in
+            [("http://h?a=b", "GET /?a=b HTTP/1.1"), ("http://h#c", "GET / HTTP/1.1"), ("*", "GET * HTTP/1.1")]
+        {
+            let mut out = Vec::new();
+            write_head(&mut out, &Request::get(target).body(()).unwrap().into_parts().0, Framing::Empty);
+            assert_eq!(String::from_utf8(out).unwrap().lines().next(), Some(line));
+        }
+    }
+
+    #[test]
+    fn chunks_have_their_size_in_hexadecimal() {
+        let mut out = Vec::new();
+        write_chunk_head(&mut out, 26);
+        assert_eq!(out, b"1a\r\n");
+    }
+
+    #[test]
+    fn trailers_cannot_change_how_the_message_is_read() {
+        let mut trailers = HeaderMap::new();
+        for name in ["x-checksum", "content-length", "host", "transfer-encoding", "x-forwarded-for"] {
+            trailers.insert(name, "1".parse().unwrap());
+        }
+        let mut out = Vec::new();
+        write_last_chunk(&mut out, Some(&trailers));
+        assert_eq!(out, b"0\r\nx-checksum: 1\r\n\r\n");
+        out.clear();
+        write_last_chunk(&mut out, None);
+        assert_eq!(out, b"0\r\n\r\n");
+    }
+}

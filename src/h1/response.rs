@@ -1,0 +1,265 @@
+//! Bytes to the head of a response.
+
+use std::mem::MaybeUninit;
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderValue, Method, Response, StatusCode, Version,
+    header::{self, HeaderName},
+    response::Parts,
+};
+use httparse::Status;
+
+use super::{Decoder, request::write_field};
+
+/// Most header lines of a response.
+const MAX_HEADERS: usize = 100;
+
+/// How large a head may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes, with the line ends.
+    pub head: usize,
+}
+
+/// A head, and how what follows it is to be read.
+#[derive(Debug)]
+pub struct Head {
+    /// Status and headers.
+    pub parts: Parts,
+    /// Reads the body. A response in between (1xx) has none.
+    pub body: Decoder,
+    /// Whether the connection can take another request after this response (RFC 9112 section 9.3).
+    pub keep_alive: bool,
+    /// Bytes of the head.
+    pub length: usize,
+}
+
+/// Why bytes are not the head of a response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ParseError {
+    /// Its syntax is broken (RFC 9112 section 4).
+    #[error("{0}")]
+    Syntax(httparse::Error),
+    /// It is longer than allowed.
+    #[error("the head is longer than {0} bytes")]
+    TooLong(usize),
+    /// Its length can be read in two ways (RFC 9112 section 6.3).
+    #[error("the length of the body can be read in two ways")]
+    Length,
+    /// It has a transfer coding that we don't speak.
+    #[error("the transfer coding is not 'chunked'")]
+    Coding,
+}
+
+/// Reads a head from the start of `input`; `None` when it is not complete yet. `asked` is the method that it answers.
+///
+/// # Errors
+/// When no further bytes could make it a head.
+pub fn parse_head(input: &Bytes, asked: &Method, limits: Limits) -> Result<Option<Head>, ParseError> {
+    let mut lines = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+    let mut response = httparse::Response::new(&mut []);
+    let parser = httparse::ParserConfig::default();
+    let length = match parser.parse_response_with_uninit_headers(&mut response, input, &mut lines) {
+        Ok(Status::Complete(length)) if length <= limits.head => length,
+        Ok(Status::Partial) if input.len() < limits.head => return Ok(None),
+        Ok(Status::Complete(_) | Status::Partial) => return Err(ParseError::TooLong(limits.head)),
+        Err(error) => return Err(ParseError::Syntax(error)),
+    };
+    let old = response.version == Some(0);
+    let (mut parts, ()) = Response::new(()).into_parts();
+    parts.version = if old { Version::HTTP_10 } else { Version::HTTP_11 };
+    parts.status = response
+        .code
+        .and_then(|code| StatusCode::from_u16(code).ok())
+        .ok_or(ParseError::Syntax(httparse::Error::Status))?;
+    let mut framing = Noted::default();
+    // Two more than needed: a cookie may be added, and a map that is full is hashed anew.
+    parts.headers = HeaderMap::with_capacity(response.headers.len() + 2);
+    for line in response.headers.iter() {
+        let name = HeaderName::from_bytes(line.name.as_bytes())
+            .map_err(|_| ParseError::Syntax(httparse::Error::HeaderName))?;
+        // Shares the bytes of the input, rather than copy each value.
+        let value = HeaderValue::from_maybe_shared(input.slice_ref(line.value))
+            .map_err(|_| ParseError::Syntax(httparse::Error::HeaderValue))?;
+        framing.note(&name, &value)?;
+        parts.headers.append(name, value);
+    }
+    if framing.repeated_length {
+        // All alike: one says as much.
+        let length = parts.headers.get(header::CONTENT_LENGTH).cloned();
+        length.and_then(|length| parts.headers.insert(header::CONTENT_LENGTH, length));
+    }
+    let body = framing.body(asked, parts.status, old)?;
+    let closes = framing.close || (old && !framing.keep_alive) || matches!(body, Decoder::UntilClose);
+    Ok(Some(Head { parts, body, keep_alive: !closes, length }))
+}
+
+/// Writes a response in between (1xx), which has no body.
+pub fn write_interim(out: &mut Vec<u8>, status: StatusCode, headers: &HeaderMap) {
+    let reason = status.canonical_reason().unwrap_or_default();
+    out.extend_from_slice(format!("HTTP/1.1 {} {reason}\r\n", status.as_str()).as_bytes());
+    for (name, value) in headers {
+        write_field(out, name.as_str(), value.as_bytes());
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// What the headers say of body and connection.
+#[derive(Default)]
+struct Noted {
+    length: Option<u64>,
+    repeated_length: bool,
+    chunked: bool,
+    close: bool,
+    keep_alive: bool,
+}
+
+impl Noted {
+    fn note(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<(), ParseError> {
+        match *name {
+            header::CONTENT_LENGTH => {
+                let length = number(value.as_bytes()).ok_or(ParseError::Length)?;
+                self.repeated_length = self.length.is_some();
+                if self.length.replace(length).is_some_and(|before| before != length) {
+                    return Err(ParseError::Length);
+                }
+            }
+            header::TRANSFER_ENCODING => {
+                if self.chunked || !value.as_bytes().eq_ignore_ascii_case(b"chunked") {
+                    return Err(ParseError::Coding);
+                }
+                self.chunked = true;
+            }
+            header::CONNECTION => {
+                for token in value.as_bytes().split(|&byte| byte == b',') {
+                    self.close |= token.trim_ascii().eq_ignore_ascii_case(b"close");
+                    self.keep_alive |= token.trim_ascii().eq_ignore_ascii_case(b"keep-alive");
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// How the body is read (RFC 9112 section 6.3).
+    fn body(&self, asked: &Method, status: StatusCode, old: bool) -> Result<Decoder, ParseError> {
+        if self.chunked && self.length.is_some() {
+            return Err(ParseError::Length);
+        }
+        if self.chunked && old {
+            return Err(ParseError::Coding);
+        }
+        let bodiless = asked == Method::HEAD
+            || status.is_informational()
+            || status == StatusCode::NO_CONTENT
+            || status == StatusCode::NOT_MODIFIED;
+        Ok(match (bodiless, self.chunked, self.length) {
+            (true, _, _) => Decoder::Length(0),
+            (false, true, _) => Decoder::chunked(),
+            (false, false, Some(length)) => Decoder::Length(length),
+            (false, false, None) => Decoder::UntilClose,
+        })
+    }
+}
+
+/// A number of digits alone.
+fn number(text: &[u8]) -> Option<u64> {
+    if text.is_empty() {
+        return None;
+    }
+    text.iter().try_fold(0_u64, |number, &digit| {
+        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const LIMITS: Limits = Limits { head: 1024 };
+
+    fn parse(text: &str) -> Result<Option<Head>, ParseError> {
+        parse_head(&Bytes::copy_from_slice(text.as_bytes()), &Method::GET, LIMITS)
+    }
+
+    fn body(text: &str) -> Result<Decoder, ParseError> {
+        parse(text).map(|head| head.unwrap().body)
+    }
+
+    #[test]
+    fn a_head_is_read_and_measured() {
+        let head =
+            parse("HTTP/1.1 201 Made\r\nA: 1\r\nb:2 \r\na: 3\r\ncontent-length: 5\r\n\r\nhello").unwrap().unwrap();
+        assert_eq!((head.parts.status.as_u16(), head.length, head.keep_alive), (201, 58, true));
+        assert_eq!(head.parts.headers.get_all("a").iter().collect::<Vec<_>>(), ["1", "3"]);
+        assert_eq!(head.body, Decoder::Length(5));
+    }
+
+    #[test]
+    fn the_length_of_a_body_is_read_in_one_way_or_not_at_all() {
+        assert_eq!(body("HTTP/1.1 200 OK\r\n\r\n"), Ok(Decoder::UntilClose));
+        assert_eq!(body("HTTP/1.1 200 OK\r\ntransfer-encoding: Chunked\r\n\r\n"), Ok(Decoder::chunked()));
+        assert_eq!(body("HTTP/1.1 200 OK\r\ncontent-length: 3\r\ncontent-length: 3\r\n\r\n"), Ok(Decoder::Length(3)));
+        for (lines, error) in [
+            ("content-length: 3\r\ncontent-length: 4", ParseError::Length),
+            ("content-length: 3, 3", ParseError::Length),
+            ("content-length: +3", ParseError::Length),
+            ("content-length:", ParseError::Length),
+            ("content-length: 99999999999999999999", ParseError::Length),
+            ("content-length: 3\r\ntransfer-encoding: chunked", ParseError::Length),
+            ("transfer-encoding: gzip, chunked", ParseError::Coding),
+            ("transfer-encoding: chunked\r\ntransfer-encoding: chunked", ParseError::Coding),
+        ] {
+            assert_eq!(body(&format!("HTTP/1.1 200 OK\r\n{lines}\r\n\r\n")), Err(error), "{lines}");
+        }
+        assert_eq!(body("HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"), Err(ParseError::Coding));
+    }
+
+    #[test]
+    fn some_responses_have_no_body_whatever_they_say() {
+        for status in ["103 Early Hints", "204 No Content", "304 Not Modified"] {
+            assert_eq!(body(&format!("HTTP/1.1 {status}\r\ncontent-length: 3\r\n\r\n")), Ok(Decoder::Length(0)));
+        }
+        let text = Bytes::from_static(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n");
+        let head = parse_head(&text, &Method::HEAD, LIMITS).unwrap().unwrap();
+        assert_eq!((head.body, head.keep_alive), (Decoder::Length(0), true));
+        assert_eq!(head.parts.headers["content-length"], "3");
+    }
+
+    #[test]
+    fn a_connection_is_kept_when_both_sides_can() {
+        let keeps = |text: &str| parse(text).unwrap().unwrap().keep_alive;
+        assert!(keeps("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"));
+        assert!(!keeps("HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: x, Close\r\n\r\n"));
+        assert!(!keeps("HTTP/1.0 200 OK\r\ncontent-length: 0\r\n\r\n"));
+        assert!(keeps("HTTP/1.0 200 OK\r\ncontent-length: 0\r\nconnection: Keep-Alive\r\n\r\n"));
+        assert!(!keeps("HTTP/1.1 200 OK\r\n\r\n"));
+    }
+
+    #[test]
+    fn a_head_has_an_end() {
+        let long = format!("HTTP/1.1 200 OK\r\na: {}", "x".repeat(1024));
+        assert_eq!(parse(&long).err(), Some(ParseError::TooLong(1024)));
+        let complete = format!("HTTP/1.1 200 OK\r\na: {}\r\n\r\n", "x".repeat(1024));
+        assert_eq!(parse(&complete).err(), Some(ParseError::TooLong(1024)));
+        let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "a: b\r\n".repeat(101));
+        assert_eq!(parse(&many).err(), Some(ParseError::Syntax(httparse::Error::TooManyHeaders)));
+        assert!(matches!(parse("SSH-2.0-OpenSSH_9.2\r\n"), Err(ParseError::Syntax(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes: Vec<u8>) {
+            let _any = parse_head(&Bytes::from(bytes), &Method::GET, LIMITS);
+        }
+
+        #[test]
+        fn a_head_is_complete_at_its_last_byte(cut in 0_usize..=63) {
+            let text = "HTTP/1.1 201 Made\r\nA: 1\r\nb:2 \r\na: 3\r\ncontent-length: 5\r\n\r\nhello";
+            prop_assert_eq!(parse(&text[..cut]).unwrap().is_some(), cut >= 58);
+        }
+    }
+}
