@@ -154,7 +154,9 @@ impl Balancer {
         if let (Some(stats), Some(listener)) = (&config.stats, stats) {
             let log_drops = log.as_ref().map(LogSink::drops).unwrap_or_default();
             let context = Arc::new(admin_context(&config, stats, &registry, member.clone(), started, log_drops));
-            tasks.push(Task::keep("the stats page", move || serve_stats(listener.try_clone(), Arc::clone(&context))));
+            let listener = Arc::new(listener);
+            let page = move || serve_stats(Arc::clone(&listener), Arc::clone(&context));
+            tasks.push(Task::keep("the stats page", page));
         }
         Ok(Self { config, file, registry, settings, signal, workers_end, member, tasks, names, log })
     }
@@ -213,6 +215,8 @@ impl Balancer {
 /// When the first report of what is waited for comes, and how often then.
 const FIRST_REPORT: Duration = Duration::from_millis(500);
 const REPORT_PERIOD: Duration = Duration::from_secs(1);
+/// How long to wait before the stats page is tried again.
+const STATS_PAUSE: Duration = Duration::from_secs(1);
 /// Longest wait for what takes no time when all is well.
 const LAST_WAIT: Duration = Duration::from_secs(1);
 
@@ -253,12 +257,17 @@ fn follow_names(registry: &Arc<Registry>, pools: &[Pool]) -> Task {
     Task::keep("looking names up", move || names::follow(Arc::clone(&registry), pools.clone()))
 }
 
-/// Needs a copy of the listener, so that another one is left when this one ends by a bug.
-async fn serve_stats(listener: io::Result<TcpListener>, context: Arc<admin::Context>) {
-    match listener.and_then(tokio::net::TcpListener::from_std) {
-        Ok(listener) => admin::serve(listener, context, std::future::pending()).await,
-        Err(error) => tracing::error!("the stats page cannot be served: {error}"),
-    }
+/// Needs a copy of the listener, so that another one is left when this one ends by a bug. When descriptors have run out it
+/// waits for one.
+async fn serve_stats(listener: Arc<TcpListener>, context: Arc<admin::Context>) {
+    let copy = loop {
+        match listener.try_clone().and_then(tokio::net::TcpListener::from_std) {
+            Ok(copy) => break copy,
+            Err(error) => tracing::error!("the stats page cannot be served yet: {error}"),
+        }
+        tokio::time::sleep(STATS_PAUSE).await;
+    };
+    admin::serve(copy, context, std::future::pending()).await;
 }
 
 async fn tick(registry: Arc<Registry>) {
