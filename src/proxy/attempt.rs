@@ -11,8 +11,9 @@ use std::{
 use http::{StatusCode, request, response};
 
 use super::{
-    client::{Client, Progress, Upload},
+    client::Client,
     exchange::Exchange,
+    progress::{Progress, Upload},
     upload::Sending,
 };
 use crate::{

@@ -9,8 +9,8 @@ use hyper::body::Incoming;
 use super::{
     attempt::{Failed, Outgoing, ask, open},
     body::{Download, RequestBody, ResponseBody},
-    client::Upload,
     exchange::Exchange,
+    progress::Upload,
     tunnel,
     upload::Sending,
 };

@@ -18,6 +18,7 @@ mod exchange;
 mod forward;
 mod pace;
 mod preface;
+mod progress;
 mod relief;
 mod roster;
 mod stack;
