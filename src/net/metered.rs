@@ -3,9 +3,10 @@
 use std::{
     io,
     mem::MaybeUninit,
+    net::SocketAddr,
     pin::Pin,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     task::{Context, Poll, ready},
@@ -29,8 +30,18 @@ pub struct Pulse {
     last: AtomicU64,
     last_out: AtomicU64,
     write_blocked: AtomicBool,
-    has_aside: AtomicBool,
-    aside: Mutex<Vec<u8>>,
+    has_errand: AtomicBool,
+    errand: Mutex<Errand>,
+}
+
+/// What whoever has the pulse wants of whoever has the socket.
+#[derive(Debug, Default)]
+struct Errand {
+    /// Bytes to be written before anything else.
+    aside: Vec<u8>,
+    /// Whether the local address is asked for.
+    wants_local: bool,
+    local: Option<SocketAddr>,
 }
 
 impl Pulse {
@@ -74,8 +85,23 @@ impl Pulse {
     /// Has these bytes written before anything else that comes, from the next poll on. For responses in between (1xx), which
     /// hyper's server has no words for.
     pub fn write_aside(&self, bytes: &[u8]) {
-        self.aside.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
-        self.has_aside.store(true, Relaxed);
+        self.errand().aside.extend_from_slice(bytes);
+        self.has_errand.store(true, Relaxed);
+    }
+
+    /// Where the connection came in. `None` until the socket is polled for writing or flushing the next time: looking it up
+    /// takes a system call, which hardly any connection needs.
+    pub fn local(&self) -> Option<SocketAddr> {
+        let mut errand = self.errand();
+        if errand.local.is_none() {
+            errand.wants_local = true;
+            self.has_errand.store(true, Relaxed);
+        }
+        errand.local
+    }
+
+    fn errand(&self) -> MutexGuard<'_, Errand> {
+        self.errand.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn add(&self, counter: &AtomicU64, bytes: usize) {
@@ -113,17 +139,22 @@ impl Metered {
         &self.stream
     }
 
-    /// Writes what is to be written first.
-    fn poll_aside(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.pulse.has_aside.load(Relaxed) {
+    /// Says where the connection came in, and writes what is to be written first.
+    fn poll_errand(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.pulse.has_errand.load(Relaxed) {
             let pulse = Arc::clone(&self.pulse);
-            let mut aside = pulse.aside.lock().unwrap_or_else(PoisonError::into_inner);
-            let polled = Pin::new(&mut self.stream).poll_write(cx, &aside);
-            let written = ready!(self.note_write(polled))?;
-            aside.drain(..written);
-            if aside.is_empty() {
-                *aside = Vec::new();
-                self.pulse.has_aside.store(false, Relaxed);
+            let mut errand = pulse.errand();
+            if std::mem::take(&mut errand.wants_local) {
+                errand.local = Some(self.stream.local_addr()?);
+            }
+            if !errand.aside.is_empty() {
+                let polled = Pin::new(&mut self.stream).poll_write(cx, &errand.aside);
+                let written = ready!(self.note_write(polled))?;
+                errand.aside.drain(..written);
+            }
+            if errand.aside.is_empty() {
+                errand.aside = Vec::new();
+                self.pulse.has_errand.store(false, Relaxed);
             }
         }
         Poll::Ready(Ok(()))
@@ -169,7 +200,7 @@ impl AsyncRead for Metered {
 
 impl AsyncWrite for Metered {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        ready!(self.poll_aside(cx))?;
+        ready!(self.poll_errand(cx))?;
         let result = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.note_write(result)
     }
@@ -179,7 +210,7 @@ impl AsyncWrite for Metered {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        ready!(self.poll_aside(cx))?;
+        ready!(self.poll_errand(cx))?;
         let mut space = [const { MaybeUninit::uninit() }; JOINED];
         if let Some(joined) = join(bufs, &mut space) {
             let result = Pin::new(&mut self.stream).poll_write(cx, joined.filled());
@@ -194,7 +225,7 @@ impl AsyncWrite for Metered {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_aside(cx))?;
+        ready!(self.poll_errand(cx))?;
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
@@ -237,5 +268,20 @@ mod tests {
         assert!(metered.has_unread());
         metered.read_exact(&mut read[1..]).await.unwrap();
         assert_eq!((&read, metered.has_unread(), pulse.bytes_in()), (b"abcd", false, 2));
+    }
+
+    #[tokio::test]
+    async fn the_local_address_is_told_after_the_next_flush() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut other = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let pulse = Arc::new(Pulse::new());
+        let mut metered = Metered::new(listener.accept().await.unwrap().0, Arc::clone(&pulse));
+        assert_eq!(pulse.local(), None);
+        pulse.write_aside(b"aside");
+        metered.flush().await.unwrap();
+        assert_eq!(pulse.local(), listener.local_addr().ok());
+        let mut read = [0; 5];
+        other.read_exact(&mut read).await.unwrap();
+        assert_eq!(&read, b"aside");
     }
 }

@@ -5,6 +5,7 @@ use std::{io, net::SocketAddr, rc::Rc, time::Duration};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{
+    client::{Ends, Local},
     connection::serve,
     relief::FIRST_PAUSE,
     worker::{Frontend, Worker},
@@ -19,11 +20,12 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 /// Needs a tokio `LocalRuntime`. When descriptors run out it has idle connections closed and waits a little, rather than spin.
 pub async fn accept_loop(listener: &TcpListener, worker: &Rc<Worker>, frontend: &Rc<Frontend>) {
     let mut pause = FIRST_PAUSE;
+    let local = local_of(listener.local_addr());
     loop {
         match listener.accept().await {
-            Ok((stream, address)) => {
+            Ok((stream, source)) => {
                 pause = FIRST_PAUSE;
-                start(worker, frontend, stream, address);
+                start(worker, frontend, stream, Ends { source, local });
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
@@ -48,16 +50,22 @@ pub async fn accept_loop(listener: &TcpListener, worker: &Rc<Worker>, frontend: 
 pub fn accept_pending(listener: TcpListener, worker: &Rc<Worker>, frontend: &Rc<Frontend>) -> io::Result<()> {
     // tokio's own accept may know of none yet, and takes a pause after many.
     let listener = listener.into_std()?;
-    while let Ok((stream, address)) = listener.accept() {
+    let local = local_of(listener.local_addr());
+    while let Ok((stream, source)) = listener.accept() {
         stream.set_nonblocking(true)?;
-        start(worker, frontend, TcpStream::from_std(stream)?, address);
+        start(worker, frontend, TcpStream::from_std(stream)?, Ends { source, local });
     }
     Ok(())
 }
 
 /// Serves a connection in a task of its own; it counts as open from now on.
-fn start(worker: &Rc<Worker>, frontend: &Rc<Frontend>, stream: TcpStream, address: SocketAddr) {
-    tokio::task::spawn_local(serve(frontend, stream, address, worker.enroll()));
+fn start(worker: &Rc<Worker>, frontend: &Rc<Frontend>, stream: TcpStream, ends: Ends) {
+    tokio::task::spawn_local(serve(frontend, stream, ends, worker.enroll()));
+}
+
+fn local_of(bound: io::Result<SocketAddr>) -> Local {
+    // The system always knows where a listener listens.
+    bound.map_or(Local::Port(0), Local::of_listener)
 }
 
 /// Errors of a connection that ended before it was accepted (accept(2)).

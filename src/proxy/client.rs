@@ -2,9 +2,11 @@
 
 use std::{
     cell::{Cell, RefCell},
+    future::poll_fn,
     net::SocketAddr,
     rc::Rc,
     sync::{Arc, atomic::AtomicU64},
+    task::Poll,
     time::Duration,
 };
 
@@ -19,7 +21,6 @@ use crate::{
     h1::write_interim,
     http_rules::{Forwarding, strip_hop_by_hop},
     net::{Millis, Pulse, now_coarse},
-    proxy_protocol::Endpoints,
     registry::{FrontendCounters, FrontendLive, Occupied, add},
 };
 
@@ -30,8 +31,7 @@ pub(super) struct Client {
     pub(super) frontend: Rc<Frontend>,
     pub(super) settings: Arc<Settings>,
     pub(super) address: SocketAddr,
-    /// Where the connection came in.
-    pub(super) local: SocketAddr,
+    local: Local,
     pub(super) forwarding: Forwarding,
     pub(super) pulse: Arc<Pulse>,
     stage: Cell<Stage>,
@@ -46,6 +46,38 @@ pub(super) struct Client {
     bug: Cell<bool>,
     wish: Cell<Wish>,
     _occupied: Occupied<FrontendLive>,
+}
+
+/// The two ends of a connection, as far as they are known without asking the system for each connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ends {
+    /// The client.
+    pub(super) source: SocketAddr,
+    /// Where the connection came in.
+    pub(super) local: Local,
+}
+
+/// Where a connection came in.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Local {
+    /// By this address.
+    Address(SocketAddr),
+    /// By this port of any of the machine's addresses.
+    Port(u16),
+}
+
+impl Local {
+    /// What a listener's address says of its connections.
+    pub(super) fn of_listener(bound: SocketAddr) -> Self {
+        if bound.ip().is_unspecified() { Self::Port(bound.port()) } else { Self::Address(bound) }
+    }
+
+    fn port(self) -> u16 {
+        match self {
+            Self::Address(address) => address.port(),
+            Self::Port(port) => port,
+        }
+    }
 }
 
 /// How long a new connection may take to send its first byte once the worker drains.
@@ -105,7 +137,7 @@ impl Client {
     pub(super) fn new(
         worker: &Rc<Worker>,
         frontend: &Rc<Frontend>,
-        Endpoints { source: address, destination: local }: Endpoints,
+        Ends { source: address, local }: Ends,
         pulse: Arc<Pulse>,
         occupied: Occupied<FrontendLive>,
     ) -> Rc<Self> {
@@ -142,6 +174,24 @@ impl Client {
 
     pub(super) fn counters(&self) -> &FrontendCounters {
         self.frontend.live.counters(self.worker.slot)
+    }
+
+    /// Where the connection came in. To be awaited within a request.
+    pub(super) async fn local(&self) -> SocketAddr {
+        match self.local {
+            Local::Address(address) => address,
+            Local::Port(_) => {
+                poll_fn(|cx| match self.pulse.local() {
+                    Some(address) => Poll::Ready(address),
+                    None => {
+                        // hyper flushes between two polls of a request.
+                        cx.waker().wake_by_ref();
+                        Poll::Pending
+                    }
+                })
+                .await
+            }
+        }
     }
 
     /// A request's head is complete. How long it took.

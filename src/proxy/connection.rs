@@ -4,7 +4,6 @@ use std::{
     convert::Infallible,
     future::poll_fn,
     io,
-    net::SocketAddr,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
     rc::Rc,
@@ -21,8 +20,8 @@ use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use super::{
     body::ResponseBody,
-    client::{Client, Overdue, Stage},
-    preface::{Refusal, real_ends, receive_preface},
+    client::{Client, Ends, Local, Overdue, Stage},
+    preface::{Refusal, receive_preface},
     roster::Enrolled,
     stack::stack,
     worker::Frontend,
@@ -61,10 +60,10 @@ enum End {
 pub(super) fn serve(
     frontend: &Rc<Frontend>,
     stream: TcpStream,
-    address: SocketAddr,
+    ends: Ends,
     enrolled: Enrolled,
 ) -> impl Future<Output = ()> + use<> {
-    serve_by(stack, frontend, stream, address, enrolled)
+    serve_by(stack, frontend, stream, ends, enrolled)
 }
 
 /// The same with any service.
@@ -72,7 +71,7 @@ fn serve_by<M, S>(
     service: M,
     frontend: &Rc<Frontend>,
     mut stream: TcpStream,
-    address: SocketAddr,
+    mut ends: Ends,
     mut enrolled: Enrolled,
 ) -> impl Future<Output = ()> + use<M, S>
 where
@@ -84,12 +83,12 @@ where
     add(&frontend.live.counters(enrolled.worker().slot).connections, 1);
     let frontend = Rc::clone(frontend);
     async move {
-        let mut ends = real_ends(&stream, address);
         let mut refusal = None;
         if frontend.proxy_protocol {
             // Boxed, because most connections have no use for its room.
-            match Box::pin(receive_preface(&frontend, &mut stream, ends, &mut enrolled)).await {
-                Ok(told) => ends = told,
+            match Box::pin(receive_preface(&frontend, &mut stream, ends.source, &mut enrolled)).await {
+                Ok(Some(told)) => ends = Ends { source: told.source, local: Local::Address(told.destination) },
+                Ok(None) => {}
                 Err(why) => refusal = Some(why),
             }
         }
@@ -348,7 +347,6 @@ mod tests {
         config::{Limits, LogFormat, Timeouts},
         model::{Networks, PoolName},
         proxy::{Settings, Worker, exchange::Exchange},
-        proxy_protocol::Endpoints,
         registry::{Registry, Slot},
     };
     use http::{Response, StatusCode};
@@ -379,11 +377,16 @@ mod tests {
             Self { worker, frontend, listener: TcpListener::bind("127.0.0.1:0").await.unwrap() }
         }
 
+        async fn accept(&self) -> (TcpStream, Ends) {
+            let (stream, source) = self.listener.accept().await.unwrap();
+            (stream, Ends { source, local: Local::of_listener(self.listener.local_addr().unwrap()) })
+        }
+
         /// A client whose connection is served in a task of its own.
         async fn client(&self) -> TcpStream {
             let client = TcpStream::connect(self.listener.local_addr().unwrap()).await.unwrap();
-            let (stream, address) = self.listener.accept().await.unwrap();
-            tokio::task::spawn_local(serve_by(service, &self.frontend, stream, address, self.worker.enroll()));
+            let (stream, ends) = self.accept().await;
+            tokio::task::spawn_local(serve_by(service, &self.frontend, stream, ends, self.worker.enroll()));
             client
         }
     }
@@ -427,7 +430,7 @@ mod tests {
     async fn what_dies_by_a_panic_is_told_from_what_the_client_broke_off() {
         let bench = Bench::new().await;
         let end = "127.0.0.1:1".parse().unwrap();
-        let (ends, pulse) = (Endpoints { source: end, destination: end }, Arc::new(Pulse::new()));
+        let (ends, pulse) = (Ends { source: end, local: Local::Address(end) }, Arc::new(Pulse::new()));
         let occupied = Occupied::enter(&bench.frontend.live);
         let client = Client::new(&bench.worker, &bench.frontend, ends, pulse, occupied);
         let mut panics = Box::pin(async { panic!("a bug") });
@@ -448,8 +451,8 @@ mod tests {
     async fn an_idle_connection_needs_little() {
         let bench = Bench::new().await;
         let _client = TcpStream::connect(bench.listener.local_addr().unwrap()).await.unwrap();
-        let (stream, address) = bench.listener.accept().await.unwrap();
-        let task = serve(&bench.frontend, stream, address, bench.worker.enroll());
+        let (stream, ends) = bench.accept().await;
+        let task = serve(&bench.frontend, stream, ends, bench.worker.enroll());
         let size = std::mem::size_of_val(&task);
         assert!(size <= 512, "{size} bytes");
     }
