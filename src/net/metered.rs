@@ -30,6 +30,7 @@ pub struct Pulse {
     last: AtomicU64,
     last_out: AtomicU64,
     write_blocked: AtomicBool,
+    ends_apart: AtomicBool,
     has_errand: AtomicBool,
     errand: Mutex<Errand>,
 }
@@ -87,6 +88,12 @@ impl Pulse {
     pub fn write_aside(&self, bytes: &[u8]) {
         self.errand().aside.extend_from_slice(bytes);
         self.has_errand.store(true, Relaxed);
+    }
+
+    /// From now on the end of what is written is told by itself, because the other direction may go on: a tunnel. Before,
+    /// closing the connection tells it, which hyper does at once and which needs no system call more.
+    pub fn end_apart(&self) {
+        self.ends_apart.store(true, Relaxed);
     }
 
     /// Where the connection came in. `None` until the socket is polled for writing or flushing the next time: looking it up
@@ -230,6 +237,9 @@ impl AsyncWrite for Metered {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.pulse.ends_apart.load(Relaxed) {
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
@@ -268,6 +278,21 @@ mod tests {
         assert!(metered.has_unread());
         metered.read_exact(&mut read[1..]).await.unwrap();
         assert_eq!((&read, metered.has_unread(), pulse.bytes_in()), (b"abcd", false, 2));
+    }
+
+    #[tokio::test]
+    async fn only_what_ends_apart_is_shut_down() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut other = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let pulse = Arc::new(Pulse::new());
+        let mut metered = Metered::new(listener.accept().await.unwrap().0, Arc::clone(&pulse));
+        metered.shutdown().await.unwrap();
+        metered.write_all(b"more").await.unwrap();
+        pulse.end_apart();
+        metered.shutdown().await.unwrap();
+        let mut read = Vec::new();
+        other.read_to_end(&mut read).await.unwrap();
+        assert_eq!(read, b"more");
     }
 
     #[tokio::test]

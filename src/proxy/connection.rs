@@ -286,8 +286,7 @@ where
 
 /// Answers a request whose head never became complete; hyper has no request to answer.
 async fn last_words(mut io: Metered, answer: &[u8]) -> io::Result<()> {
-    io.write_all(answer).await?;
-    io.shutdown().await
+    io.write_all(answer).await
 }
 
 fn request_timeout() -> Vec<u8> {

@@ -31,6 +31,7 @@ pub(super) fn open(
     client_side: OnUpgrade,
     exchange: Box<Exchange>,
 ) -> Response<ResponseBody> {
+    exchange.client.pulse.end_apart();
     let worker = Rc::clone(&exchange.client.worker);
     let enrolled = worker.enroll();
     tokio::task::spawn_local(async move {
