@@ -10,7 +10,9 @@ mod node;
 mod query;
 mod reload;
 mod serve;
+mod shortage;
 mod sockets;
+mod task;
 mod webapp;
 mod workers;
 

@@ -12,19 +12,19 @@ use futures_util::{Stream, StreamExt};
 use rand::{SeedableRng, rngs::StdRng};
 use tokio::{
     sync::{mpsc, watch},
-    task::JoinHandle,
     time::MissedTickBehavior,
 };
 
 use super::{
     Bound, ConfigFile,
     cluster_link::{Names, PoolDirectory, advertised, member_rows, seeds},
-    hostname, names,
+    hostname, names, shortage,
+    task::{Failures, Task},
     workers::{self, Entrance, Signal, WorkerParts},
 };
 use crate::{
     admin, cluster,
-    config::{Config, Gossip, Listener, LogFormat, STATS_PROXY, Stats, UpgradeProtocol},
+    config::{Config, Gossip, Listener, LogFormat, Pool, STATS_PROXY, Stats, UpgradeProtocol},
     http_rules::Upgrades,
     model::{NameError, PoolName, ServerName},
     probe,
@@ -34,7 +34,7 @@ use crate::{
     telemetry::LogSink,
 };
 
-/// Why the balancer cannot start.
+/// Why the balancer cannot start, or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The cluster member cannot start.
@@ -46,6 +46,9 @@ pub enum StartError {
     /// The system gave no thread, descriptor or the like.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
+    /// A bug has ended what it cannot do without. It has stopped in good order.
+    #[error("{0} ended by a bug (see above): start lb again")]
+    Broken(&'static str),
 }
 
 /// What a running balancer is told.
@@ -62,7 +65,7 @@ pub enum Order {
 /// To be called on a tokio `LocalRuntime`. `file` is read again on [`Order::Reload`].
 ///
 /// # Errors
-/// When something cannot start; what had started has stopped again.
+/// When something cannot start, or has ended by a bug; everything else has stopped then.
 pub async fn serve(
     config: Config,
     bound: Bound,
@@ -73,12 +76,22 @@ pub async fn serve(
     if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
         tracing::debug!("the system may use huge pages for this process: {error}");
     }
-    let mut balancer = Balancer::start(config, bound, file)?;
-    while let Some(Order::Reload) = orders.next().await {
-        balancer.reload();
+    let (failures, mut failed) = mpsc::unbounded_channel();
+    let mut balancer = Balancer::start(config, bound, file, &failures)?;
+    let broken = loop {
+        tokio::select! {
+            order = orders.next() => match order {
+                Some(Order::Reload) => balancer.reload(),
+                Some(Order::Stop) | None => break None,
+            },
+            broken = failed.recv() => break broken,
+        }
+    };
+    if let Some(what) = broken {
+        tracing::error!("{what} ended by a bug (see above), and lb cannot go on without");
     }
     balancer.stop(orders).await;
-    Ok(())
+    broken.map_or(Ok(()), |what| Err(StartError::Broken(what)))
 }
 
 /// A running balancer.
@@ -86,7 +99,7 @@ struct Balancer {
     config: Config,
     file: ConfigFile,
     registry: Arc<Registry>,
-    settings: watch::Sender<Settings>,
+    settings: watch::Sender<Arc<Settings>>,
     signal: watch::Sender<Signal>,
     workers_end: mpsc::Receiver<()>,
     member: Option<cluster::Member>,
@@ -96,7 +109,7 @@ struct Balancer {
 }
 
 impl Balancer {
-    fn start(config: Config, bound: Bound, file: ConfigFile) -> Result<Self, StartError> {
+    fn start(config: Config, bound: Bound, file: ConfigFile, failures: &Failures) -> Result<Self, StartError> {
         let Bound { listeners, stats, gossip } = bound;
         let (started, now) = (SystemTime::now(), Instant::now());
         let registry = Arc::new(Registry::new(config.workers.get(), &frontends(&config), now));
@@ -120,25 +133,32 @@ impl Balancer {
                 signal: signal.subscribe(),
             };
             // The thread is waited for through `running`; joining it would block this one.
-            let _detached = workers::start(parts, running.clone())?;
+            let _detached = workers::start(parts, running.clone(), failures.clone())?;
         }
-        let names = Task::spawn(names::follow(Arc::clone(&registry), config.pools.clone()));
-        let rng = StdRng::from_rng(&mut rand::rng());
+        let names = follow_names(&registry, &config.pools);
+        let ours = Arc::clone(&registry);
+        let checks = move || {
+            let rng = StdRng::from_rng(&mut rand::rng());
+            probe::run(Arc::clone(&ours), rng, std::future::pending())
+        };
+        let (ticking, short) = (Arc::clone(&registry), Arc::clone(&registry));
         let mut tasks = vec![
-            Task::spawn(tick(Arc::clone(&registry))),
-            Task::spawn(probe::run(Arc::clone(&registry), rng, std::future::pending())),
+            Task::keep("the clock of the counters", move || tick(Arc::clone(&ticking))),
+            Task::keep("the watch over file descriptors", move || shortage::tell(Arc::clone(&short))),
+            Task::keep("checking servers", checks),
         ];
         let mut member = None;
         if let (Some(gossip), Some(socket)) = (&config.gossip, gossip) {
             let (handle, run) = join_cluster(gossip, socket, &registry)?;
-            tasks.push(Task::spawn(run));
+            tasks.push(Task::vital("the cluster's member", run, failures.clone()));
             member = Some(handle);
         }
         if let (Some(stats), Some(listener)) = (&config.stats, stats) {
             let log_drops = log.as_ref().map(LogSink::drops).unwrap_or_default();
-            let context = admin_context(&config, stats, &registry, member.clone(), started, log_drops);
-            let listener = tokio::net::TcpListener::from_std(listener)?;
-            tasks.push(Task::spawn(admin::serve(listener, Arc::new(context), std::future::pending())));
+            let context = Arc::new(admin_context(&config, stats, &registry, member.clone(), started, log_drops));
+            let listener = Arc::new(listener);
+            let page = move || serve_stats(Arc::clone(&listener), Arc::clone(&context));
+            tasks.push(Task::keep("the stats page", page));
         }
         Ok(Self { config, file, registry, settings, signal, workers_end, member, tasks, names, log })
     }
@@ -167,7 +187,7 @@ impl Balancer {
         }
         let Config { pools, timeouts, limits, .. } = config;
         self.registry.apply(Instant::now(), Command::Pools(pools.clone()));
-        self.names = Task::spawn(names::follow(Arc::clone(&self.registry), pools.clone()));
+        self.names = follow_names(&self.registry, &pools);
         self.config = Config { pools, timeouts, limits, ..self.config.clone() };
         self.settings.send_replace(settings_of(&self.config));
         tracing::info!("the configuration was reloaded");
@@ -197,6 +217,8 @@ impl Balancer {
 /// When the first report of what is waited for comes, and how often then.
 const FIRST_REPORT: Duration = Duration::from_millis(500);
 const REPORT_PERIOD: Duration = Duration::from_secs(1);
+/// How long to wait before the stats page is tried again.
+const STATS_PAUSE: Duration = Duration::from_secs(1);
 /// Longest wait for what takes no time when all is well.
 const LAST_WAIT: Duration = Duration::from_secs(1);
 
@@ -232,6 +254,24 @@ async fn drain(
     }
 }
 
+fn follow_names(registry: &Arc<Registry>, pools: &[Pool]) -> Task {
+    let (registry, pools) = (Arc::clone(registry), pools.to_vec());
+    Task::keep("looking names up", move || names::follow(Arc::clone(&registry), pools.clone()))
+}
+
+/// Needs a copy of the listener, so that another one is left when this one ends by a bug. When descriptors have run out it
+/// waits for one.
+async fn serve_stats(listener: Arc<TcpListener>, context: Arc<admin::Context>) {
+    let copy = loop {
+        match listener.try_clone().and_then(tokio::net::TcpListener::from_std) {
+            Ok(copy) => break copy,
+            Err(error) => tracing::error!("the stats page cannot be served yet: {error}"),
+        }
+        tokio::time::sleep(STATS_PAUSE).await;
+    };
+    admin::serve(copy, context, std::future::pending()).await;
+}
+
 async fn tick(registry: Arc<Registry>) {
     let mut second = tokio::time::interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -241,23 +281,8 @@ async fn tick(registry: Arc<Registry>) {
     }
 }
 
-/// A task that ends with its owner.
-struct Task(JoinHandle<()>);
-
-impl Task {
-    fn spawn(task: impl Future<Output = ()> + 'static) -> Self {
-        Self(tokio::task::spawn_local(task))
-    }
-}
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-fn settings_of(config: &Config) -> Settings {
-    Settings { timeouts: config.timeouts.clone(), limits: config.limits.clone() }
+fn settings_of(config: &Config) -> Arc<Settings> {
+    Arc::new(Settings { timeouts: config.timeouts.clone(), limits: config.limits.clone() })
 }
 
 /// The stats page is a frontend, too.

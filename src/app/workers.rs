@@ -1,6 +1,12 @@
 //! The worker threads.
 
-use std::{io, net, rc::Rc, sync::Arc, thread::JoinHandle};
+use std::{
+    io, net,
+    panic::{AssertUnwindSafe, catch_unwind},
+    rc::Rc,
+    sync::Arc,
+    thread::JoinHandle,
+};
 
 use futures_util::future::join_all;
 use tokio::{
@@ -9,6 +15,7 @@ use tokio::{
     sync::{mpsc, watch},
 };
 
+use super::task::{Failures, kept};
 use crate::{
     config::LogFormat,
     proxy::{Frontend, Settings, Worker, accept_loop, accept_pending},
@@ -38,7 +45,7 @@ pub(super) struct WorkerParts {
     pub(super) slot: Slot,
     pub(super) entrances: Vec<Entrance>,
     pub(super) registry: Arc<Registry>,
-    pub(super) settings: watch::Receiver<Settings>,
+    pub(super) settings: watch::Receiver<Arc<Settings>>,
     pub(super) log_format: LogFormat,
     pub(super) log: Option<LogBuffer>,
     pub(super) signal: watch::Receiver<Signal>,
@@ -48,15 +55,24 @@ pub(super) struct WorkerParts {
 /// busy connections share one system call.
 const TURNS: u32 = 400;
 
-/// Starts a worker thread, which runs until it is told to end. It holds `running` as long as it does.
+const HOUSEKEEPING: &str = "the housekeeping of a worker";
+
+/// Starts a worker thread, which runs until it is told to end. It holds `running` as long as it does. One that ends before,
+/// by an error or a bug, is a failure: its share of the traffic would find nobody.
 ///
 /// # Errors
 /// When the system has no thread to give.
-pub(super) fn start(parts: WorkerParts, running: mpsc::Sender<()>) -> io::Result<JoinHandle<()>> {
+pub(super) fn start(parts: WorkerParts, running: mpsc::Sender<()>, failures: Failures) -> io::Result<JoinHandle<()>> {
     let name = format!("lb-worker-{}", parts.slot.0);
     std::thread::Builder::new().name(name).spawn(move || {
-        if let Err(error) = run(parts) {
+        // The panic hook has told of a panic.
+        let ended = catch_unwind(AssertUnwindSafe(|| run(parts)));
+        if let Ok(Err(error)) = &ended {
             tracing::error!("a worker could not start: {error}");
+        }
+        if !matches!(ended, Ok(Ok(()))) {
+            // Nobody listens any more when the process is about to end.
+            let _ending = failures.send("a worker");
         }
         drop(running);
     })
@@ -78,8 +94,8 @@ async fn serve(parts: WorkerParts) -> io::Result<()> {
         open.push((TcpListener::from_std(listener)?, Rc::new(frontend)));
     }
     tokio::select! {
-        _ = join_all(open.iter().map(|(listener, frontend)| accept_loop(listener, &worker, frontend))) => {}
-        () = worker.housekeeping() => {}
+        () = accept_all(&open, &worker) => {}
+        () = kept(HOUSEKEEPING, || worker.housekeeping()) => {}
         () = told(&mut signal, Signal::Drain) => {}
     }
     // The order may be here before the news of what arrived ahead of it; the runtime asks the system for those now.
@@ -90,10 +106,19 @@ async fn serve(parts: WorkerParts) -> io::Result<()> {
     }
     tokio::select! {
         () = worker.drained() => {}
-        () = worker.housekeeping() => {}
+        () = kept(HOUSEKEEPING, || worker.housekeeping()) => {}
         () = told(&mut signal, Signal::Quit) => worker.quit(),
     }
     Ok(())
+}
+
+/// Accepts connections on all listeners. Never ends.
+async fn accept_all(open: &[(TcpListener, Rc<Frontend>)], worker: &Rc<Worker>) {
+    let accepting = open.iter().map(|(listener, frontend)| {
+        // A panic here is one of accepting; each connection has a task of its own.
+        kept("accepting connections", move || accept_loop(listener, worker, frontend))
+    });
+    join_all(accepting).await;
 }
 
 /// Waits until the workers are told `wanted`, or something stronger.

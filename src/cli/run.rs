@@ -20,7 +20,7 @@ use crate::{
         Addresses, Bound, ConfigFile, DemoSettings, NodeSettings, Order, demo, hostname, query_members, run_node, serve,
     },
     model::ServerName,
-    net::bind_udp,
+    net::{bind_udp, raise_descriptor_limit},
     telemetry::init_tracing,
 };
 
@@ -78,6 +78,10 @@ async fn run_balancer(args: ServeArgs) -> Result<ExitCode, Failure> {
     let (path, overrides) = args.into_parts();
     let file = ConfigFile { path, overrides };
     let config = file.load().map_err(Failure::usage)?;
+    match raise_descriptor_limit() {
+        Ok(limit) => tracing::debug!("at most {limit:?} file descriptors"),
+        Err(error) => tracing::warn!("the soft limit on file descriptors stays as it is: {error}"),
+    }
     let orders = orders().map_err(Failure::start)?;
     let bound = Bound::open(&config).await.map_err(Failure::start)?;
     let Addresses { traffic, stats, gossip } = bound.addresses().map_err(Failure::start)?;

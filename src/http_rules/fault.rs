@@ -20,6 +20,8 @@ pub enum Fault {
     ConnectRefused,
     /// No server accepted a connection in time.
     ConnectTimeout,
+    /// The system gave no file descriptor for a connection to the server.
+    NoDescriptor,
     /// The server closed before its response head.
     ServerClosed,
     /// The response is not valid HTTP.
@@ -43,6 +45,7 @@ impl Fault {
             Self::QueueFull => (StatusCode::SERVICE_UNAVAILABLE, Cause::Server, Phase::Queue),
             Self::QueueTimeout => (StatusCode::SERVICE_UNAVAILABLE, Cause::ServerTimeout, Phase::Queue),
             Self::ConnectTimeout => (StatusCode::SERVICE_UNAVAILABLE, Cause::ServerTimeout, Phase::Connect),
+            Self::NoDescriptor => (StatusCode::SERVICE_UNAVAILABLE, Cause::Resource, Phase::Connect),
             Self::ServerClosed => (StatusCode::BAD_GATEWAY, Cause::Server, Phase::Headers),
             Self::InvalidResponse => (StatusCode::BAD_GATEWAY, Cause::Proxy, Phase::Headers),
             Self::ServerTimeout => (StatusCode::GATEWAY_TIMEOUT, Cause::ServerTimeout, Phase::Headers),
@@ -61,6 +64,7 @@ impl Fault {
             | Self::QueueTimeout
             | Self::ConnectRefused
             | Self::ConnectTimeout
+            | Self::NoDescriptor
             | Self::ServerClosed
             | Self::InvalidResponse
             | Self::ServerTimeout => false,
@@ -108,6 +112,7 @@ mod tests {
             (Fault::QueueTimeout, 503, "sQ"),
             (Fault::ConnectRefused, 503, "SC"),
             (Fault::ConnectTimeout, 503, "sC"),
+            (Fault::NoDescriptor, 503, "RC"),
             (Fault::ServerClosed, 502, "SH"),
             (Fault::InvalidResponse, 502, "PH"),
             (Fault::ServerTimeout, 504, "sH"),

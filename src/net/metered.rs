@@ -3,15 +3,17 @@
 use std::{
     io,
     mem::MaybeUninit,
+    net::SocketAddr,
     pin::Pin,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     task::{Context, Poll, ready},
     time::Duration,
 };
 
+use bytes::{Buf, Bytes};
 use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -28,8 +30,19 @@ pub struct Pulse {
     last: AtomicU64,
     last_out: AtomicU64,
     write_blocked: AtomicBool,
-    has_aside: AtomicBool,
-    aside: Mutex<Vec<u8>>,
+    ends_apart: AtomicBool,
+    has_errand: AtomicBool,
+    errand: Mutex<Errand>,
+}
+
+/// What whoever has the pulse wants of whoever has the socket.
+#[derive(Debug, Default)]
+struct Errand {
+    /// Bytes to be written before anything else.
+    aside: Vec<u8>,
+    /// Whether the local address is asked for.
+    wants_local: bool,
+    local: Option<SocketAddr>,
 }
 
 impl Pulse {
@@ -73,8 +86,29 @@ impl Pulse {
     /// Has these bytes written before anything else that comes, from the next poll on. For responses in between (1xx), which
     /// hyper's server has no words for.
     pub fn write_aside(&self, bytes: &[u8]) {
-        self.aside.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
-        self.has_aside.store(true, Relaxed);
+        self.errand().aside.extend_from_slice(bytes);
+        self.has_errand.store(true, Relaxed);
+    }
+
+    /// From now on the end of what is written is told by itself, because the other direction may go on: a tunnel. Before,
+    /// closing the connection tells it, which hyper does at once and which needs no system call more.
+    pub fn end_apart(&self) {
+        self.ends_apart.store(true, Relaxed);
+    }
+
+    /// Where the connection came in. `None` until the socket is polled for writing or flushing the next time: looking it up
+    /// takes a system call, which hardly any connection needs.
+    pub fn local(&self) -> Option<SocketAddr> {
+        let mut errand = self.errand();
+        if errand.local.is_none() {
+            errand.wants_local = true;
+            self.has_errand.store(true, Relaxed);
+        }
+        errand.local
+    }
+
+    fn errand(&self) -> MutexGuard<'_, Errand> {
+        self.errand.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn add(&self, counter: &AtomicU64, bytes: usize) {
@@ -88,12 +122,23 @@ impl Pulse {
 pub struct Metered {
     stream: TcpStream,
     pulse: Arc<Pulse>,
+    unread: Bytes,
 }
 
 impl Metered {
     /// Measures `stream` with `pulse`.
     pub fn new(stream: TcpStream, pulse: Arc<Pulse>) -> Self {
-        Self { stream, pulse }
+        Self { stream, pulse, unread: Bytes::new() }
+    }
+
+    /// Gives bytes back that were read too early: they are the next to be read, and are not counted again.
+    pub fn unread(&mut self, bytes: Bytes) {
+        self.unread = bytes;
+    }
+
+    /// Whether bytes were given back and not read since.
+    pub fn has_unread(&self) -> bool {
+        !self.unread.is_empty()
     }
 
     /// The connection itself.
@@ -101,17 +146,22 @@ impl Metered {
         &self.stream
     }
 
-    /// Writes what is to be written first.
-    fn poll_aside(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.pulse.has_aside.load(Relaxed) {
+    /// Says where the connection came in, and writes what is to be written first.
+    fn poll_errand(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.pulse.has_errand.load(Relaxed) {
             let pulse = Arc::clone(&self.pulse);
-            let mut aside = pulse.aside.lock().unwrap_or_else(PoisonError::into_inner);
-            let polled = Pin::new(&mut self.stream).poll_write(cx, &aside);
-            let written = ready!(self.note_write(polled))?;
-            aside.drain(..written);
-            if aside.is_empty() {
-                *aside = Vec::new();
-                self.pulse.has_aside.store(false, Relaxed);
+            let mut errand = pulse.errand();
+            if std::mem::take(&mut errand.wants_local) {
+                errand.local = Some(self.stream.local_addr()?);
+            }
+            if !errand.aside.is_empty() {
+                let polled = Pin::new(&mut self.stream).poll_write(cx, &errand.aside);
+                let written = ready!(self.note_write(polled))?;
+                errand.aside.drain(..written);
+            }
+            if errand.aside.is_empty() {
+                errand.aside = Vec::new();
+                self.pulse.has_errand.store(false, Relaxed);
             }
         }
         Poll::Ready(Ok(()))
@@ -139,6 +189,12 @@ impl Metered {
 
 impl AsyncRead for Metered {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.has_unread() {
+            let length = self.unread.len().min(buf.remaining());
+            buf.put_slice(&self.unread[..length]);
+            self.unread.advance(length);
+            return Poll::Ready(Ok(()));
+        }
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
         let read = buf.filled().len() - before;
@@ -151,7 +207,7 @@ impl AsyncRead for Metered {
 
 impl AsyncWrite for Metered {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        ready!(self.poll_aside(cx))?;
+        ready!(self.poll_errand(cx))?;
         let result = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.note_write(result)
     }
@@ -161,7 +217,7 @@ impl AsyncWrite for Metered {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        ready!(self.poll_aside(cx))?;
+        ready!(self.poll_errand(cx))?;
         let mut space = [const { MaybeUninit::uninit() }; JOINED];
         if let Some(joined) = join(bufs, &mut space) {
             let result = Pin::new(&mut self.stream).poll_write(cx, joined.filled());
@@ -176,11 +232,14 @@ impl AsyncWrite for Metered {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_aside(cx))?;
+        ready!(self.poll_errand(cx))?;
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.pulse.ends_apart.load(Relaxed) {
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
@@ -196,4 +255,58 @@ fn join<'a>(pieces: &[io::IoSlice<'_>], space: &'a mut [MaybeUninit<u8>; JOINED]
         pieces.iter().for_each(|piece| joined.put_slice(piece));
         joined
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
+    #[tokio::test]
+    async fn what_is_given_back_is_read_first_and_counted_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut other = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let pulse = Arc::new(Pulse::new());
+        let mut metered = Metered::new(listener.accept().await.unwrap().0, Arc::clone(&pulse));
+        other.write_all(b"cd").await.unwrap();
+        metered.unread(Bytes::from_static(b"ab"));
+        let mut read = [0; 4];
+        metered.read_exact(&mut read[..1]).await.unwrap();
+        assert!(metered.has_unread());
+        metered.read_exact(&mut read[1..]).await.unwrap();
+        assert_eq!((&read, metered.has_unread(), pulse.bytes_in()), (b"abcd", false, 2));
+    }
+
+    #[tokio::test]
+    async fn only_what_ends_apart_is_shut_down() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut other = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let pulse = Arc::new(Pulse::new());
+        let mut metered = Metered::new(listener.accept().await.unwrap().0, Arc::clone(&pulse));
+        metered.shutdown().await.unwrap();
+        metered.write_all(b"more").await.unwrap();
+        pulse.end_apart();
+        metered.shutdown().await.unwrap();
+        let mut read = Vec::new();
+        other.read_to_end(&mut read).await.unwrap();
+        assert_eq!(read, b"more");
+    }
+
+    #[tokio::test]
+    async fn the_local_address_is_told_after_the_next_flush() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut other = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let pulse = Arc::new(Pulse::new());
+        let mut metered = Metered::new(listener.accept().await.unwrap().0, Arc::clone(&pulse));
+        assert_eq!(pulse.local(), None);
+        pulse.write_aside(b"aside");
+        metered.flush().await.unwrap();
+        assert_eq!(pulse.local(), listener.local_addr().ok());
+        let mut read = [0; 5];
+        other.read_exact(&mut read).await.unwrap();
+        assert_eq!(&read, b"aside");
+    }
 }

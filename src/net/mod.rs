@@ -1,6 +1,7 @@
 //! Sockets: where they are opened, how their bytes and silences are measured, and how names become addresses.
 
 mod clock;
+mod descriptors;
 mod listen;
 mod metered;
 mod proxy_header;
@@ -8,6 +9,7 @@ mod resolve;
 mod watchdog;
 
 pub use clock::{Millis, now_coarse};
+pub use descriptors::{descriptor_limit, raise_descriptor_limit, shortage_of};
 pub use listen::{BindError, bind_all, bind_udp, listen_addresses};
 pub use metered::{Metered, Pulse};
 pub use proxy_header::{ProxyHeaderError, ProxyHeaderReader};

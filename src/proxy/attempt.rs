@@ -3,6 +3,7 @@
 use std::{
     future::Future,
     pin::Pin,
+    rc::Rc,
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -10,8 +11,9 @@ use std::{
 use http::{StatusCode, request, response};
 
 use super::{
-    client::{Client, Progress, Upload},
+    client::Client,
     exchange::Exchange,
+    progress::{Progress, Upload},
     upload::Sending,
 };
 use crate::{
@@ -20,7 +22,7 @@ use crate::{
     net::{Millis, now_coarse},
     registry::Server,
     retry::Failure,
-    upstream::{ConnectError, Link, ReadError, connect},
+    upstream::{ConnectError, Link, ReadError},
 };
 
 /// How long a body that the client wants to be asked for waits for a server that does not ask (RFC 9110 section 10.1.1
@@ -56,8 +58,9 @@ pub(super) struct Outgoing<'a> {
 
 /// Opens a connection to the server.
 pub(super) async fn open(server: &Server, exchange: &mut Exchange) -> Result<Box<Link>, Failed> {
+    let Client { worker, settings, .. } = &*Rc::clone(&exchange.client);
     let since = Instant::now();
-    let fault = match connect(server.address, exchange.client.settings.timeouts.connect).await {
+    let fault = match worker.connect(server.address, settings.timeouts.connect).await {
         Ok(stream) => {
             let link = Link::new(stream);
             exchange.connected(Some(since), &link);
@@ -65,6 +68,8 @@ pub(super) async fn open(server: &Server, exchange: &mut Exchange) -> Result<Box
         }
         Err(ConnectError::Timeout(_)) => Fault::ConnectTimeout,
         Err(ConnectError::Refused(_)) => Fault::ConnectRefused,
+        // No other server could be reached either.
+        Err(ConnectError::Shortage(_)) => return Err(Failed::Final(Fault::NoDescriptor)),
     };
     exchange.connect_failed();
     Err(Failed::Open { failure: Failure::Connect, fault })

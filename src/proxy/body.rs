@@ -12,8 +12,8 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::{
-    client::{Progress, Upload},
     exchange::Exchange,
+    progress::{Progress, Upload},
     upload::Sending,
 };
 use crate::{

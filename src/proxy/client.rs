@@ -2,10 +2,11 @@
 
 use std::{
     cell::{Cell, RefCell},
+    future::poll_fn,
     net::SocketAddr,
     rc::Rc,
     sync::{Arc, atomic::AtomicU64},
-    task::Waker,
+    task::Poll,
     time::Duration,
 };
 
@@ -14,13 +15,13 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     pace::Pace,
+    progress::{Progress, Upload},
     worker::{Frontend, Settings, Worker},
 };
 use crate::{
     h1::write_interim,
     http_rules::{Forwarding, Screened, strip_hop_by_hop},
     net::{Millis, Pulse, now_coarse},
-    proxy_protocol::Endpoints,
     registry::{FrontendCounters, FrontendLive, Occupied, add},
 };
 
@@ -29,10 +30,9 @@ use crate::{
 pub(super) struct Client {
     pub(super) worker: Rc<Worker>,
     pub(super) frontend: Rc<Frontend>,
-    pub(super) settings: Settings,
+    pub(super) settings: Arc<Settings>,
     pub(super) address: SocketAddr,
-    /// Where the connection came in.
-    pub(super) local: SocketAddr,
+    local: Local,
     pub(super) forwarding: Forwarding,
     pub(super) pulse: Arc<Pulse>,
     stage: Cell<Stage>,
@@ -43,13 +43,60 @@ pub(super) struct Client {
     reading: RefCell<Reading>,
     too_slow: Cell<bool>,
     unframed: Cell<bool>,
+    rests: Cell<bool>,
+    bug: Cell<bool>,
+    wish: Cell<Wish>,
     // Before the permit: whoever gets that next must not be counted beside this one.
     _occupied: Occupied<FrontendLive>,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
+/// The two ends of a connection, as far as they are known without asking the system for each connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ends {
+    /// The client.
+    pub(super) source: SocketAddr,
+    /// Where the connection came in.
+    pub(super) local: Local,
+}
+
+/// Where a connection came in.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Local {
+    /// By this address.
+    Address(SocketAddr),
+    /// By this port of any of the machine's addresses.
+    Port(u16),
+}
+
+impl Local {
+    /// What a listener's address says of its connections.
+    pub(super) fn of_listener(bound: SocketAddr) -> Self {
+        if bound.ip().is_unspecified() { Self::Port(bound.port()) } else { Self::Address(bound) }
+    }
+
+    fn port(self) -> u16 {
+        match self {
+            Self::Address(address) => address.port(),
+            Self::Port(port) => port,
+        }
+    }
+}
+
 /// How long a new connection may take to send its first byte once the worker drains.
 pub(super) const LAST_CALL: Duration = Duration::from_millis(250);
+
+/// What the worker wishes of an idle connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Wish {
+    /// Nothing.
+    #[default]
+    None,
+    /// To keep no more memory than it needs for waiting.
+    Rest,
+    /// To end, because others need its descriptor.
+    Leave,
+}
 
 /// What the connection waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,7 +140,7 @@ impl Client {
     pub(super) fn new(
         worker: &Rc<Worker>,
         frontend: &Rc<Frontend>,
-        Endpoints { source: address, destination: local }: Endpoints,
+        Ends { source: address, local }: Ends,
         pulse: Arc<Pulse>,
         occupied: Occupied<FrontendLive>,
         permit: Option<OwnedSemaphorePermit>,
@@ -122,6 +169,9 @@ impl Client {
             reading: RefCell::new(reading),
             too_slow: Cell::new(false),
             unframed: Cell::new(false),
+            rests: Cell::new(false),
+            bug: Cell::new(false),
+            wish: Cell::default(),
             _occupied: occupied,
             _permit: permit,
         })
@@ -134,6 +184,24 @@ impl Client {
     /// The protocol that a request may switch to and asks for.
     pub(super) fn asked(&self, screened: Screened) -> Option<&HeaderValue> {
         self.frontend.upgrades.name(screened.upgrade?)
+    }
+
+    /// Where the connection came in. To be awaited within a request.
+    pub(super) async fn local(&self) -> SocketAddr {
+        match self.local {
+            Local::Address(address) => address,
+            Local::Port(_) => {
+                poll_fn(|cx| match self.pulse.local() {
+                    Some(address) => Poll::Ready(address),
+                    None => {
+                        // hyper flushes between two polls of a request.
+                        cx.waker().wake_by_ref();
+                        Poll::Pending
+                    }
+                })
+                .await
+            }
+        }
     }
 
     /// A request's head is complete. How long it took.
@@ -149,6 +217,7 @@ impl Client {
     /// A response is complete, as far as it is ours to say.
     pub(super) fn end_request(&self) {
         self.count_bytes();
+        self.wake_at(None);
         let unfinished = self.upload.borrow_mut().take().filter(|upload| upload.progress() != Progress::Complete);
         if let Some(upload) = unfinished {
             upload.cancel();
@@ -228,10 +297,58 @@ impl Client {
         reading.pace.deadline()
     }
 
-    /// Whether the connection should end after what it is in: the worker drains. One that was accepted at the last moment
-    /// has a little time to say what it wants.
+    /// Whether the connection should end after what it is in: the worker drains, or needs its descriptor. One that was
+    /// accepted at the last moment has a little time to say what it wants.
     pub(super) fn should_end(&self) -> bool {
-        self.worker.draining_since().is_some() && !matches!(self.stage(), Stage::Idle { first: true, .. })
+        self.wish.get() == Wish::Leave
+            || self.worker.draining_since().is_some() && !matches!(self.stage(), Stage::Idle { first: true, .. })
+    }
+
+    /// Since when the connection waits for the first byte of a request, if it does and all that it owes is written, and
+    /// whether it never had one.
+    pub(super) fn idle_since(&self) -> Option<(Millis, bool)> {
+        match self.stage() {
+            Stage::Idle { since, first, .. } if !self.pulse.is_write_blocked() => Some((since, first)),
+            Stage::Idle { .. } | Stage::Head { .. } | Stage::Busy | Stage::Closing => None,
+        }
+    }
+
+    /// Whether the connection keeps no more memory than it needs for waiting.
+    pub(super) fn rests(&self) -> bool {
+        self.rests.get()
+    }
+
+    /// Notes whether it does.
+    pub(super) fn set_rests(&self, rests: bool) {
+        self.rests.set(rests);
+    }
+
+    /// Tells the connection what the worker wishes; whoever does so wakes it.
+    pub(super) fn wish(&self, wish: Wish) {
+        if self.wish.get() != Wish::Leave {
+            self.wish.set(wish);
+        }
+    }
+
+    /// Whether it was told to leave.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.wish.get() == Wish::Leave
+    }
+
+    /// Whether it is idle and was told to rest since the last call.
+    pub(super) fn may_rest(&self) -> bool {
+        if self.wish.get() != Wish::Rest {
+            return false;
+        }
+        self.wish.set(Wish::None);
+        self.idle_since().is_some()
+    }
+
+    /// A head has begun with bytes that came together with the request before, when the connection became idle.
+    pub(super) fn head_had_begun(&self) {
+        if let Stage::Idle { since, .. } = self.stage.get() {
+            self.stage.set(Stage::Head { since });
+        }
     }
 
     /// Ends an upload whose client fell silent or is too slow; the request learns of it.
@@ -271,6 +388,16 @@ impl Client {
         self.unframed.get()
     }
 
+    /// Notes that the connection is given up because of a bug of ours.
+    pub(super) fn note_bug(&self) {
+        self.bug.set(true);
+    }
+
+    /// Whether the connection is given up, or is being given up at this moment, because of a bug of ours.
+    pub(super) fn has_met_bug(&self) -> bool {
+        self.bug.get() || std::thread::panicking()
+    }
+
     /// Counts the bytes that passed since the last call.
     pub(super) fn count_bytes(&self) {
         let now = (self.pulse.bytes_in(), self.pulse.bytes_out());
@@ -294,108 +421,4 @@ struct Reading {
     pace: Pace,
     /// Bytes that were written up to the last note.
     written: u64,
-}
-
-/// How the transfer of a request's body stands.
-#[derive(Debug)]
-pub(super) struct Upload {
-    received: Cell<u64>,
-    pace: RefCell<Pace>,
-    /// Bytes of the response that were written up to the last look.
-    written: Cell<u64>,
-    progress: Cell<Progress>,
-    waker: RefCell<Option<Waker>>,
-}
-
-/// Where the transfer of a request's body has come to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Progress {
-    /// There is more, and nobody waits for it.
-    #[default]
-    Open,
-    /// We wait for the client.
-    Waiting,
-    /// All of it is passed on.
-    Complete,
-    /// The client was silent too long, or too slow.
-    Expired,
-    /// It is longer than allowed.
-    TooLarge,
-    /// It broke off, or is not valid.
-    Broken,
-    /// The response came before its end, and nobody wants the rest.
-    Cancelled,
-}
-
-impl Upload {
-    fn new(pace: Pace, written: u64) -> Self {
-        Self {
-            received: Cell::new(0),
-            pace: RefCell::new(pace),
-            written: Cell::new(written),
-            progress: Cell::default(),
-            waker: RefCell::default(),
-        }
-    }
-
-    pub(super) fn progress(&self) -> Progress {
-        self.progress.get()
-    }
-
-    pub(super) fn set(&self, progress: Progress) {
-        self.progress.set(progress);
-    }
-
-    /// Bytes of the body that have come, with this piece of it.
-    pub(super) fn receive(&self, bytes: u64) -> u64 {
-        self.received.set(self.received.get() + bytes);
-        self.pace.borrow_mut().note(now_coarse(), bytes, false);
-        self.received.get()
-    }
-
-    /// Notes that the client owes the next piece, and whom to wake if it never comes.
-    pub(super) fn wait(&self, waker: &Waker) {
-        if !self.waits() {
-            self.pace.borrow_mut().note(now_coarse(), 0, true);
-        }
-        self.set(Progress::Waiting);
-        let mut known = self.waker.borrow_mut();
-        if !known.as_ref().is_some_and(|known| known.will_wake(waker)) {
-            *known = Some(waker.clone());
-        }
-    }
-
-    /// Whether the client owes the next piece.
-    pub(super) fn waits(&self) -> bool {
-        self.progress.get() == Progress::Waiting
-    }
-
-    /// When the client will have sent too little; `None` while we don't wait for it. `written` is what was written to it:
-    /// a client that reads a response does not have to send meanwhile.
-    fn deadline(&self, written: u64) -> Option<Millis> {
-        if !self.waits() {
-            return None;
-        }
-        let mut pace = self.pace.borrow_mut();
-        let before = self.written.replace(written);
-        if written > before {
-            pace.note(now_coarse(), written - before, true);
-        }
-        pace.deadline()
-    }
-
-    fn expire(&self) {
-        self.end(Progress::Expired);
-    }
-
-    fn cancel(&self) {
-        self.end(Progress::Cancelled);
-    }
-
-    fn end(&self, progress: Progress) {
-        self.progress.set(progress);
-        if let Some(waker) = self.waker.borrow_mut().take() {
-            waker.wake();
-        }
-    }
 }

@@ -1,9 +1,10 @@
 //! Serving one client connection, from its first byte to its last.
 
 use std::{
+    convert::Infallible,
     future::poll_fn,
     io,
-    net::SocketAddr,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
     rc::Rc,
     sync::Arc,
@@ -11,6 +12,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use bytes::Bytes;
 use http::Request;
 use hyper::{body::Incoming, server::conn::http1, service::Service};
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
@@ -18,10 +20,11 @@ use tokio::{io::AsyncWriteExt, net::TcpStream, sync::OwnedSemaphorePermit};
 
 use super::{
     body::ResponseBody,
-    client::{Client, Overdue, Stage},
-    preface::{Refusal, real_ends, receive_preface},
+    client::{Client, Ends, Local, Overdue, Stage},
+    preface::{Refusal, receive_preface},
+    roster::Enrolled,
     stack::stack,
-    worker::{Enrolled, Frontend},
+    worker::Frontend,
 };
 use crate::{
     http_rules::Fault,
@@ -36,42 +39,117 @@ const MAX_HEADERS: usize = 100;
 /// How long a client may take to read that answer.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// How a connection ended.
+/// Why a connection is not driven any longer.
 enum End {
     /// In good order, as far as HTTP is concerned.
     Closed,
     /// The client sent something that is no HTTP, or broke off.
     Failed(hyper::Error),
+    /// A bug of ours: a panic.
+    Bug,
     /// The client was silent too long.
     Overdue(Overdue),
+    /// It has been idle for a while.
+    Idle,
 }
 
 /// Serves one connection until it ends; `permit` is of those that the frontend has, if it is limited.
-pub(super) async fn serve(
-    frontend: Rc<Frontend>,
+///
+/// hyper keeps a read buffer of 8 KiB for as long as it has the connection. So it gets it when the client speaks, and has
+/// to give it back when the client has been silent for a second; the next request is served by a new hyper connection.
+pub(super) fn serve(
+    frontend: &Rc<Frontend>,
+    stream: TcpStream,
+    ends: Ends,
+    enrolled: Enrolled,
+    permit: Option<OwnedSemaphorePermit>,
+) -> impl Future<Output = ()> + use<> {
+    serve_by(stack, frontend, stream, ends, enrolled, permit)
+}
+
+/// The same with any service.
+fn serve_by<M, S>(
+    service: M,
+    frontend: &Rc<Frontend>,
     mut stream: TcpStream,
-    address: SocketAddr,
+    mut ends: Ends,
     mut enrolled: Enrolled,
     permit: Option<OwnedSemaphorePermit>,
-) {
+) -> impl Future<Output = ()> + use<M, S>
+where
+    M: Fn(Rc<Client>) -> S,
+    S: tower::Service<Request<Incoming>, Response = http::Response<ResponseBody>, Error = Infallible, Future: 'static>
+        + Clone,
+{
     let occupied = Occupied::enter(&frontend.live);
     add(&frontend.live.counters(enrolled.worker().slot).connections, 1);
-    let mut ends = real_ends(&stream, address);
-    let mut refusal = None;
-    if frontend.proxy_protocol {
-        match receive_preface(&frontend, &mut stream, ends, &mut enrolled).await {
-            Ok(told) => ends = told,
-            Err(why) => refusal = Some(why),
+    let frontend = Rc::clone(frontend);
+    async move {
+        let mut refusal = None;
+        if frontend.proxy_protocol {
+            // Boxed, because most connections have no use for its room.
+            match Box::pin(receive_preface(&frontend, &mut stream, ends.source, &mut enrolled)).await {
+                Ok(Some(told)) => ends = Ends { source: told.source, local: Local::Address(told.destination) },
+                Ok(None) => {}
+                Err(why) => refusal = Some(why),
+            }
+        }
+        let pulse = Arc::new(Pulse::new());
+        let client = Client::new(enrolled.worker(), &frontend, ends, Arc::clone(&pulse), occupied, permit);
+        match refusal {
+            None => {}
+            Some(Refusal::Silent) => return,
+            Some(Refusal::Blamed(cause)) => return note_bad_request(&client, None, 0, cause),
+        }
+        let mut socket = Metered::new(stream, pulse);
+        let mut watchdog = pin!(Watchdog::new());
+        while socket.has_unread() || begins(&socket, &client, &mut enrolled, watchdog.as_mut()).await {
+            // Boxed, because an idle connection needs nothing of it.
+            let Some(idle) = Box::pin(talk(&service, socket, &client, &mut enrolled, watchdog.as_mut())).await else {
+                return;
+            };
+            socket = idle;
         }
     }
-    let pulse = Arc::new(Pulse::new());
-    let client = Client::new(enrolled.worker(), &frontend, ends, Arc::clone(&pulse), occupied, permit);
-    match refusal {
-        None => {}
-        Some(Refusal::Silent) => return,
-        Some(Refusal::Blamed(cause)) => return note_bad_request(&client, None, 0, cause),
-    }
-    let io = TokioIo::new(Metered::new(stream, pulse));
+}
+
+/// Waits at rest for a request to begin, or for the other side to close; false when it is time to end.
+async fn begins(
+    socket: &Metered,
+    client: &Rc<Client>,
+    enrolled: &mut Enrolled,
+    mut watchdog: Pin<&mut Watchdog>,
+) -> bool {
+    client.set_rests(true);
+    let begins = poll_fn(|cx: &mut Context<'_>| {
+        enrolled.introduce(client, cx.waker());
+        // First of all: what has arrived already is a request.
+        if socket.get_ref().poll_read_ready(cx).is_ready() {
+            return Poll::Ready(true);
+        }
+        let deadline = client.deadline().map(|(deadline, _)| deadline);
+        if client.should_end() || watchdog.as_mut().poll_expired(cx, deadline) {
+            return Poll::Ready(false);
+        }
+        Poll::Pending
+    });
+    let begins = begins.await;
+    client.set_rests(false);
+    begins
+}
+
+/// Serves requests until the connection ends, or has been idle for a while: then it is given back.
+async fn talk<S>(
+    service: &impl Fn(Rc<Client>) -> S,
+    socket: Metered,
+    client: &Rc<Client>,
+    enrolled: &mut Enrolled,
+    watchdog: Pin<&mut Watchdog>,
+) -> Option<Metered>
+where
+    S: tower::Service<Request<Incoming>, Response = http::Response<ResponseBody>, Error = Infallible, Future: 'static>
+        + Clone,
+{
     let head = client.settings.limits.head;
     let mut connection = http1::Builder::new()
         // Large bodies are not copied; `Metered` joins small pieces, which costs less than a `writev`.
@@ -84,53 +162,66 @@ pub(super) async fn serve(
         .max_header_size(head)
         // A body of 64 KiB with its head comes in one read.
         .max_buf_size(head.max(128 * 1024))
-        .serve_connection(io, TowerToHyperService::new(stack(Rc::clone(&client))))
+        .serve_connection(TokioIo::new(socket), TowerToHyperService::new(service(Rc::clone(client))))
         .with_upgrades();
-    match drive(&mut connection, &client, enrolled).await {
+    match drive(&mut connection, client, enrolled, watchdog).await {
         End::Closed => {}
         End::Failed(error) => {
-            refused(&client, &error);
-            if client.is_unframed()
-                && let Some(parts) = connection.into_parts()
-            {
-                parts.io.into_inner().reset();
-            }
+            refused(client, &error);
+            cut(connection, client);
+        }
+        End::Bug => {
+            client.note_bug();
+            cut(connection, client);
         }
         End::Overdue(Overdue::Head) => {
             let answer = request_timeout();
-            note_bad_request(&client, Some(408), answer.len() as u64, Cause::ClientTimeout);
+            note_bad_request(client, Some(408), answer.len() as u64, Cause::ClientTimeout);
             if let Some(parts) = connection.into_parts() {
                 // A client that does not read its error has lost nothing by it.
                 let _unread = tokio::time::timeout(LAST_WORDS, last_words(parts.io.into_inner(), &answer)).await;
             }
         }
         // Dropping the connection drops the request that is in it, which counts and logs itself.
-        End::Overdue(Overdue::Reading) => client.note_too_slow(),
-        End::Overdue(Overdue::Idle | Overdue::Sending | Overdue::Alarm) => {}
+        End::Overdue(Overdue::Reading) => {
+            client.note_too_slow();
+            cut(connection, client);
+        }
+        // Whether a head has begun together with the request before shows only when hyper gives its buffer back.
+        End::Idle | End::Overdue(Overdue::Idle) => return at_rest(connection, client),
+        End::Overdue(Overdue::Sending | Overdue::Alarm) => {}
     }
+    None
 }
 
 type Connection<S> = http1::UpgradeableConnection<TokioIo<Metered>, S>;
 
 /// Polls the connection and its timer until one of them ends it.
-async fn drive<S>(connection: &mut Connection<S>, client: &Client, mut enrolled: Enrolled) -> End
+async fn drive<S>(
+    connection: &mut Connection<S>,
+    client: &Rc<Client>,
+    enrolled: &mut Enrolled,
+    mut watchdog: Pin<&mut Watchdog>,
+) -> End
 where
     S: Service<Request<Incoming>, Response = http::Response<ResponseBody>>,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let mut watchdog = pin!(Watchdog::new());
     let mut told_to_end = false;
     poll_fn(|cx: &mut Context<'_>| {
-        enrolled.wake_by(cx.waker());
-        let mut polled = Pin::new(&mut *connection).poll(cx);
+        enrolled.introduce(client, cx.waker());
+        let mut polled = poll_guarded(connection, cx);
         // After the poll: what has arrived already is a request, and hyper closes an idle connection without looking.
         if polled.is_pending() && !told_to_end && client.should_end() {
             told_to_end = true;
             Pin::new(&mut *connection).graceful_shutdown();
-            polled = Pin::new(&mut *connection).poll(cx);
+            polled = poll_guarded(connection, cx);
         }
-        if let Poll::Ready(result) = polled {
-            return Poll::Ready(result.map_or_else(End::Failed, |()| End::Closed));
+        if polled.is_ready() {
+            return polled;
+        }
+        if client.may_rest() {
+            return Poll::Ready(End::Idle);
         }
         loop {
             let Some((deadline, overdue)) = client.deadline() else { return Poll::Pending };
@@ -142,8 +233,9 @@ where
                 Overdue::Sending => client.expire_upload(),
                 Overdue::Alarm => {
                     client.wake_at(None);
-                    if let Poll::Ready(result) = Pin::new(&mut *connection).poll(cx) {
-                        return Poll::Ready(result.map_or_else(End::Failed, |()| End::Closed));
+                    let polled = poll_guarded(connection, cx);
+                    if polled.is_ready() {
+                        return polled;
                     }
                 }
                 Overdue::Idle | Overdue::Head | Overdue::Reading => return Poll::Ready(End::Overdue(overdue)),
@@ -153,10 +245,51 @@ where
     .await
 }
 
+/// Polls what may panic: a bug of ours ends one connection and no other. The runtime would catch it as well, but drop all
+/// that belongs to the connection in the midst of the panic, where another one ends the process.
+fn poll_guarded(connection: &mut (impl Future<Output = hyper::Result<()>> + Unpin), cx: &mut Context<'_>) -> Poll<End> {
+    match catch_unwind(AssertUnwindSafe(|| Pin::new(connection).poll(cx))) {
+        Ok(polled) => polled.map(|result| result.map_or_else(End::Failed, |()| End::Closed)),
+        // The panic hook has told of it.
+        Err(_panic) => Poll::Ready(End::Bug),
+    }
+}
+
+/// Takes an idle connection from hyper, with what it has read of the next request. `None` when it is not idle.
+fn at_rest<S>(connection: Connection<S>, client: &Client) -> Option<Metered>
+where
+    S: Service<Request<Incoming>, Response = http::Response<ResponseBody>>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    client.idle_since()?;
+    let http1::Parts { io, read_buf, .. } = connection.into_parts()?;
+    let mut socket = io.into_inner();
+    // Empty lines before a request mean nothing (RFC 9112 section 2.2).
+    let begun = read_buf.iter().position(|byte| !b"\r\n".contains(byte));
+    if let Some(begun) = begun {
+        client.head_had_begun();
+        // A copy: a slice would keep the whole buffer.
+        socket.unread(Bytes::copy_from_slice(&read_buf[begun..]));
+    }
+    Some(socket)
+}
+
+/// Ends a connection in the midst of a response, which nobody may take for whole.
+fn cut<S>(connection: Connection<S>, client: &Client)
+where
+    S: Service<Request<Incoming>, Response = http::Response<ResponseBody>>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    if client.is_unframed()
+        && let Some(parts) = connection.into_parts()
+    {
+        parts.io.into_inner().reset();
+    }
+}
+
 /// Answers a request whose head never became complete; hyper has no request to answer.
 async fn last_words(mut io: Metered, answer: &[u8]) -> io::Result<()> {
-    io.write_all(answer).await?;
-    io.shutdown().await
+    io.write_all(answer).await
 }
 
 fn request_timeout() -> Vec<u8> {
@@ -208,4 +341,123 @@ fn note_bad_request(client: &Client, status: Option<u16>, bytes: u64, cause: Cau
         redispatched: false,
         request: None,
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::{Limits, LogFormat, Timeouts},
+        model::{Networks, PoolName},
+        proxy::{Settings, Worker, exchange::Exchange},
+        registry::{Registry, Slot},
+    };
+    use http::{Response, StatusCode};
+    use tokio::{io::AsyncReadExt, net::TcpListener, sync::watch, time::timeout};
+
+    const PATIENCE: Duration = Duration::from_secs(15);
+
+    /// A worker without servers: the service answers by itself.
+    struct Bench {
+        worker: Rc<Worker>,
+        frontend: Rc<Frontend>,
+        listener: TcpListener,
+    }
+
+    impl Bench {
+        async fn new() -> Self {
+            let name = PoolName::parse("in").unwrap();
+            let registry = Arc::new(Registry::new(1, &[(name.clone(), None)], std::time::Instant::now()));
+            let settings = Arc::new(Settings { timeouts: Timeouts::default(), limits: Limits::default() });
+            let (_, settings) = watch::channel(settings);
+            let worker = Worker::new(Slot(0), &registry, settings, LogFormat::Off, None);
+            let frontend = Rc::new(Frontend {
+                live: Arc::clone(&registry.frontends()[0]),
+                pool: name,
+                proxy_protocol: false,
+                trusted_proxies: Networks::default(),
+                upgrades: crate::http_rules::Upgrades::default(),
+            });
+            Self { worker, frontend, listener: TcpListener::bind("127.0.0.1:0").await.unwrap() }
+        }
+
+        async fn accept(&self) -> (TcpStream, Ends) {
+            let (stream, source) = self.listener.accept().await.unwrap();
+            (stream, Ends { source, local: Local::of_listener(self.listener.local_addr().unwrap()) })
+        }
+
+        /// A client whose connection is served in a task of its own.
+        async fn client(&self) -> TcpStream {
+            let client = TcpStream::connect(self.listener.local_addr().unwrap()).await.unwrap();
+            let (stream, ends) = self.accept().await;
+            tokio::task::spawn_local(serve_by(service, &self.frontend, stream, ends, self.worker.enroll(), None));
+            client
+        }
+    }
+
+    /// Answers 204, and panics when it is asked for `/panic`.
+    fn service(
+        _client: Rc<Client>,
+    ) -> impl tower::Service<Request<Incoming>, Response = Response<ResponseBody>, Error = Infallible, Future: 'static> + Clone
+    {
+        tower::service_fn(|request: Request<Incoming>| async move {
+            tokio::task::yield_now().await;
+            assert!(request.uri().path() != "/panic", "asked to");
+            let mut response = Response::new(ResponseBody::switching());
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            Ok(response)
+        })
+    }
+
+    async fn ask(client: &mut TcpStream, path: &str) -> Vec<u8> {
+        client.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await.unwrap();
+        let mut answer = vec![0; 1000];
+        let length = timeout(PATIENCE, client.read(&mut answer)).await.unwrap().unwrap_or(0);
+        answer.truncate(length);
+        answer
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn a_panic_ends_its_connection_and_no_other() {
+        let bench = Bench::new().await;
+        let (mut sound, mut unlucky) = (bench.client().await, bench.client().await);
+        assert!(ask(&mut sound, "/").await.starts_with(b"HTTP/1.1 204 "));
+        assert!(ask(&mut unlucky, "/").await.starts_with(b"HTTP/1.1 204 "));
+        assert_eq!(bench.worker.connections(), 2);
+        assert_eq!(ask(&mut unlucky, "/panic").await, b"");
+        assert!(ask(&mut sound, "/").await.starts_with(b"HTTP/1.1 204 "));
+        assert_eq!((bench.worker.connections(), bench.frontend.live.connections.now()), (1, 1));
+        assert!(ask(&mut bench.client().await, "/").await.starts_with(b"HTTP/1.1 204 "));
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn what_dies_by_a_panic_is_told_from_what_the_client_broke_off() {
+        let bench = Bench::new().await;
+        let end = "127.0.0.1:1".parse().unwrap();
+        let (ends, pulse) = (Ends { source: end, local: Local::Address(end) }, Arc::new(Pulse::new()));
+        let occupied = Occupied::enter(&bench.frontend.live);
+        let client = Client::new(&bench.worker, &bench.frontend, ends, pulse, occupied, None);
+        let mut panics = Box::pin(async { panic!("a bug") });
+        let end = poll_fn(|cx| Poll::Ready(poll_guarded(&mut panics, cx))).await;
+        assert!(matches!(end, Poll::Ready(End::Bug)));
+        let (request, ()) = Request::new(()).into_parts();
+        let exchange = || Exchange::begin(&client, &request);
+        let mut broken = exchange();
+        broken.broken_by_client();
+        assert_eq!(broken.termination.cause, Cause::Client);
+        client.note_bug();
+        let mut broken = exchange();
+        broken.broken_by_client();
+        assert_eq!(broken.termination.cause, Cause::Internal);
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn an_idle_connection_needs_little() {
+        let bench = Bench::new().await;
+        let _client = TcpStream::connect(bench.listener.local_addr().unwrap()).await.unwrap();
+        let (stream, ends) = bench.accept().await;
+        let task = serve(&bench.frontend, stream, ends, bench.worker.enroll(), None);
+        let size = std::mem::size_of_val(&task);
+        assert!(size <= 512, "{size} bytes");
+    }
 }

@@ -242,9 +242,11 @@ impl Exchange {
         self.count(|counters| add(&counters.server_aborts, 1));
     }
 
-    /// The client broke the response's body off, unless the server did before.
+    /// The client broke the response's body off, unless the server did before or it was a bug of ours.
     pub(super) fn broken_by_client(&mut self) {
-        if self.termination.cause == Cause::Normal {
+        if self.termination.cause == Cause::Normal && self.client.has_met_bug() {
+            self.termination.cause = Cause::Internal;
+        } else if self.termination.cause == Cause::Normal {
             self.termination.cause = if self.client.was_too_slow() { Cause::ClientTimeout } else { Cause::Client };
             self.count(|counters| add(&counters.client_aborts, 1));
         }
@@ -291,6 +293,8 @@ impl Exchange {
             Fault::QueueTimeout | Fault::QueueFull => self.count(|counters| add(&counters.connect_errors, 1)),
             // Each failed connection was counted when it failed.
             Fault::NoServer | Fault::ConnectRefused | Fault::ConnectTimeout => {}
+            // The server was not even asked.
+            Fault::NoDescriptor => {}
         }
         let builder = Response::builder()
             .status(status)

@@ -9,8 +9,8 @@ use hyper::body::Incoming;
 use super::{
     attempt::{Failed, Outgoing, ask, open},
     body::{Download, RequestBody, ResponseBody},
-    client::Upload,
     exchange::Exchange,
+    progress::Upload,
     queue::find_place,
     tunnel,
     upload::Sending,
@@ -41,6 +41,11 @@ pub(super) async fn forward(passed: Passed) -> Result<Response<ResponseBody>, In
     let (mut parts, ()) = request.into_parts();
     let takes_interim = parts.version >= Version::HTTP_11;
     let sticky = prepare_request(&mut parts, screened, &mut exchange);
+    if exchange.old && !parts.headers.contains_key(header::HOST) {
+        // HTTP/1.1 needs one (RFC 9112 section 3.2); without any, it is the address that was dialled.
+        let dialled = exchange.client.local().await.to_string();
+        parts.headers.extend(HeaderValue::try_from(dialled).ok().map(|host| (header::HOST, host)));
+    }
     let most = exchange.client.settings.limits.body.unwrap_or(u64::MAX);
     let mut sending = Sending::new(upload.map(|upload| RequestBody::new(body, &upload, most)));
     let outgoing =
@@ -113,12 +118,6 @@ fn prepare_request(parts: &mut request::Parts, screened: Screened, exchange: &mu
         parts.headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
     add_forwarding_headers(&mut parts.headers, &client.forwarding, screened.has_forwarding);
-    if parts.version < Version::HTTP_11 && !parts.headers.contains_key(header::HOST) {
-        // HTTP/1.1 needs one (RFC 9112 section 3.2); without any, it is the address that was dialled.
-        if let Ok(host) = HeaderValue::try_from(client.local.to_string()) {
-            parts.headers.insert(header::HOST, host);
-        }
-    }
     parts.version = Version::HTTP_11;
     let Some(pool) = client.worker.pool(&client.frontend.pool) else {
         return Sticky { pool: None, server: None };

@@ -9,10 +9,7 @@ use std::{
 
 use tokio::net::TcpStream;
 
-use super::{
-    client::LAST_CALL,
-    worker::{Enrolled, Frontend},
-};
+use super::{client::LAST_CALL, roster::Enrolled, worker::Frontend};
 use crate::{
     model::Cause,
     net::{ProxyHeaderError, ProxyHeaderReader, Watchdog, now_coarse},
@@ -28,17 +25,17 @@ pub(super) enum Refusal {
     Blamed(Cause),
 }
 
-/// Reads the PROXY protocol's header. Whose connection it is: `real` where the header does not say.
+/// Reads the PROXY protocol's header. Whose connection it is; `None` where the header does not say.
 ///
 /// The whole header must come within the time that a request's head has. Who is no trusted proxy, if there are any, may not
 /// send one, and there is no other way in: otherwise a client could choose whether its own word or ours is believed.
 pub(super) async fn receive_preface(
     frontend: &Frontend,
     stream: &mut TcpStream,
-    real: Endpoints,
+    peer: SocketAddr,
     enrolled: &mut Enrolled,
-) -> Result<Endpoints, Refusal> {
-    let (peer, worker) = (real.source, enrolled.worker().clone());
+) -> Result<Option<Endpoints>, Refusal> {
+    let worker = enrolled.worker().clone();
     let complain =
         |why: &str| worker.complain(&format!("{}: closed a connection from {peer}: {why}", frontend.live.name));
     if !frontend.trusted_proxies.is_empty() && !frontend.trusted_proxies.contains(peer.ip()) {
@@ -48,7 +45,7 @@ pub(super) async fn receive_preface(
     let mut reader = ProxyHeaderReader::new();
     let received = in_time(reader.receive(stream), enrolled).await;
     match received {
-        Some(Ok(told)) => Ok(told.unwrap_or(real)),
+        Some(Ok(told)) => Ok(told),
         Some(Err(ProxyHeaderError::Invalid(invalid))) => {
             complain(&invalid.to_string());
             Err(Refusal::Blamed(Cause::Proxy))
@@ -77,10 +74,4 @@ async fn in_time<T>(reading: impl Future<Output = T>, enrolled: &mut Enrolled) -
         if watchdog.as_mut().poll_expired(cx, Some(deadline)) { Poll::Ready(None) } else { Poll::Pending }
     })
     .await
-}
-
-/// The ends of the connection as the system knows them.
-pub(super) fn real_ends(stream: &TcpStream, peer: SocketAddr) -> Endpoints {
-    let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
-    Endpoints { source: peer, destination: stream.local_addr().unwrap_or(unknown) }
 }

@@ -22,7 +22,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::{body::ResponseBody, exchange::Exchange, worker::Enrolled};
+use super::{body::ResponseBody, exchange::Exchange, roster::Enrolled};
 use crate::{
     net::{Millis, Watchdog, now_coarse},
     upstream::{Link, Traffic},
@@ -38,6 +38,7 @@ pub(super) fn open(
     client_side: OnUpgrade,
     mut exchange: Box<Exchange>,
 ) -> Response<ResponseBody> {
+    exchange.client.pulse.end_apart();
     let mut enrolled = exchange.client.worker.enroll();
     exchange.tunnel_begins();
     tokio::task::spawn_local(async move {

@@ -7,7 +7,7 @@ use std::{
 
 use http_body::Body;
 
-use super::{body::RequestBody, client::Upload};
+use super::{body::RequestBody, progress::Upload};
 use crate::{h1::Framing, upstream::Link};
 
 /// What is left to be sent of a request.

@@ -2,7 +2,6 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
     rc::Rc,
     sync::Arc,
     task::Waker,
@@ -11,7 +10,7 @@ use std::{
 
 use tokio::sync::{Notify, watch};
 
-use super::pace::Pace;
+use super::{pace::Pace, roster::Roster};
 use crate::{
     config::{Limits, LogFormat, Timeouts},
     http_rules::Upgrades,
@@ -60,27 +59,23 @@ pub struct Worker {
     pub(super) registry: Arc<Registry>,
     pub(super) idle: RefCell<IdleLinks>,
     reader: RefCell<Reader>,
-    settings: watch::Receiver<Settings>,
+    settings: watch::Receiver<Arc<Settings>>,
     log: Option<RefCell<LogBuffer>>,
     log_format: LogFormat,
     log_waits: Notify,
-    roster: RefCell<Roster>,
+    pub(super) roster: RefCell<Roster>,
     draining: Cell<Option<Millis>>,
     quit: Cell<bool>,
-    empty: Notify,
+    pub(super) empty: Notify,
     complained: Cell<Option<Millis>>,
     untold: Cell<u64>,
 }
 
-/// The connections that are open, and how to wake each.
-#[derive(Debug, Default)]
-struct Roster {
-    next: u64,
-    wakers: HashMap<u64, Option<Waker>>,
-}
-
 /// How often idle connections are looked through for ones that servers closed.
 const SWEEP: Duration = Duration::from_secs(5);
+/// How often client connections are looked through for ones that can give memory back; also how long they must have been
+/// idle.
+const REST_AFTER: Duration = Duration::from_secs(1);
 /// Least time between two complaints about connections.
 const COMPLAINTS: Duration = Duration::from_secs(10);
 /// How long a log line may wait for others.
@@ -91,7 +86,7 @@ impl Worker {
     pub fn new(
         slot: Slot,
         registry: &Arc<Registry>,
-        settings: watch::Receiver<Settings>,
+        settings: watch::Receiver<Arc<Settings>>,
         log_format: LogFormat,
         log: Option<LogBuffer>,
     ) -> Rc<Self> {
@@ -114,7 +109,8 @@ impl Worker {
         })
     }
 
-    /// Does what no request should wait for: closes connections that are of no more use, hands over log lines. Never ends.
+    /// Does what no request should wait for: closes connections that are of no more use, or that must make room, lets idle
+    /// ones give memory back, hands over log lines. Never ends.
     pub async fn housekeeping(&self) {
         let mut changes = self.registry.changes();
         let sweep = async {
@@ -123,6 +119,12 @@ impl Worker {
                 let _changed_or_time = tokio::time::timeout(SWEEP, changes.changed()).await;
                 let snapshot = self.snapshot();
                 self.idle.borrow_mut().sweep(&snapshot);
+            }
+        };
+        let rest = async {
+            loop {
+                tokio::time::sleep(REST_AFTER).await;
+                self.wake(|roster| roster.to_rest(now_coarse(), REST_AFTER));
             }
         };
         let flush = async {
@@ -134,15 +136,14 @@ impl Worker {
                 }
             }
         };
-        let (never, _) = futures_util::future::join(sweep, flush).await;
+        let (never, ..) = futures_util::future::join4(sweep, rest, flush, self.relieve()).await;
         never
     }
 
     /// Lets each connection end after the request that it is in; idle ones end at once.
     pub fn drain(&self) {
         self.draining.set(Some(now_coarse()));
-        let wakers: Vec<Waker> = self.roster.borrow().wakers.values().flatten().cloned().collect();
-        wakers.into_iter().for_each(Waker::wake);
+        self.wake(|roster| roster.all());
         self.empty.notify_waiters();
     }
 
@@ -155,9 +156,16 @@ impl Worker {
         self.quit.get()
     }
 
+    /// Wakes connections that the roster chooses.
+    pub(super) fn wake(&self, choose: impl FnOnce(&Roster) -> Vec<Waker>) {
+        // A waker may drop a task, which takes itself off the roster.
+        let wakers = choose(&self.roster.borrow());
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
     /// Connections that are open.
     pub fn connections(&self) -> usize {
-        self.roster.borrow().wakers.len()
+        self.roster.borrow().len()
     }
 
     /// Waits until no connection is open.
@@ -190,8 +198,8 @@ impl Worker {
         self.draining.get()
     }
 
-    pub(super) fn settings(&self) -> Settings {
-        self.settings.borrow().clone()
+    pub(super) fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings.borrow())
     }
 
     pub(super) fn snapshot(&self) -> Arc<Snapshot> {
@@ -221,48 +229,6 @@ impl Worker {
         });
         if first {
             self.log_waits.notify_one();
-        }
-    }
-
-    /// Notes an open connection until the entry is dropped.
-    pub(super) fn enroll(self: &Rc<Self>) -> Enrolled {
-        let mut roster = self.roster.borrow_mut();
-        roster.next += 1;
-        let number = roster.next;
-        roster.wakers.insert(number, None);
-        Enrolled { worker: Rc::clone(self), number, known: false }
-    }
-}
-
-/// An open connection's entry in the roster.
-#[derive(Debug)]
-pub(super) struct Enrolled {
-    worker: Rc<Worker>,
-    number: u64,
-    known: bool,
-}
-
-impl Enrolled {
-    /// The worker that knows of it.
-    pub(super) fn worker(&self) -> &Rc<Worker> {
-        &self.worker
-    }
-
-    /// Tells how to wake the connection; a task keeps its waker, so once is enough.
-    pub(super) fn wake_by(&mut self, waker: &Waker) {
-        if !self.known {
-            self.worker.roster.borrow_mut().wakers.insert(self.number, Some(waker.clone()));
-            self.known = true;
-        }
-    }
-}
-
-impl Drop for Enrolled {
-    fn drop(&mut self) {
-        let mut roster = self.worker.roster.borrow_mut();
-        roster.wakers.remove(&self.number);
-        if roster.wakers.is_empty() {
-            self.worker.empty.notify_waiters();
         }
     }
 }

@@ -13,6 +13,7 @@ mod live;
 mod place;
 mod pool;
 mod server;
+mod shortage;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -33,6 +34,7 @@ pub use live::{CheckRecord, FrontendLive, Gauge, Occupied, PoolLive, PoolRecord,
 pub use place::{Claim, Granted, Place, Waiting};
 pub use pool::Pool;
 pub use server::{Origin, Server};
+pub use shortage::{Shortage, Shortages};
 
 use crate::model::PoolName;
 
@@ -59,6 +61,7 @@ pub struct Registry {
     writer: Mutex<writer::Writer>,
     changed: tokio::sync::watch::Sender<u64>,
     frontends: Vec<Arc<FrontendLive>>,
+    shortages: Shortages,
     started: Instant,
 }
 
@@ -73,6 +76,7 @@ impl Registry {
             writer: Mutex::new(writer::Writer::new(workers, now)),
             changed: tokio::sync::watch::Sender::new(0),
             frontends,
+            shortages: Shortages::default(),
             started: now,
         }
     }
@@ -123,6 +127,11 @@ impl Registry {
     /// Client connections of all frontends.
     pub fn connections(&self) -> u32 {
         self.frontends.iter().map(|frontend| frontend.connections.now()).sum()
+    }
+
+    /// File descriptors that have run out.
+    pub fn shortages(&self) -> &Shortages {
+        &self.shortages
     }
 
     /// When this process began to serve.

@@ -71,11 +71,13 @@ impl IdleLinks {
         });
     }
 
-    /// Closes all; for the moment when the system has no descriptors left.
-    pub fn clear(&mut self) {
+    /// Closes all, and returns how many; for the moment when the system has no descriptors left.
+    pub fn clear(&mut self) -> usize {
+        let closed = self.stacks.values().map(|stack| stack.links.len()).sum();
         for stack in self.stacks.values_mut() {
             stack.retain(|_| false);
         }
+        closed
     }
 }
 

@@ -160,3 +160,20 @@ fn a_websocket_becomes_a_tunnel_both_ways() {
     assert!(wire.is_closed(), "the end of one side reaches the other");
     assert_eq!(balancer.logged_path("/chat")["status"], 101);
 }
+
+#[test]
+fn an_old_client_that_names_no_host_is_given_the_address_that_it_dialled() {
+    let origin = Origin::named("s1");
+    let alone = ["--gossip=off", "--check=off", "--workers=1", &origin.as_server("s1")];
+    for (bound, dialled) in [("127.0.0.2", "127.0.0.2"), ("0.0.0.0", "127.0.0.2"), ("0.0.0.0", "127.0.0.3")] {
+        let balancer = Balancer::start(&[&alone[..], &[&format!("--listen={bound}:0")]].concat());
+        let dialled = std::net::SocketAddr::new(dialled.parse().unwrap(), balancer.traffic[0].port());
+        for keep in ["", "Connection: keep-alive\r\n"] {
+            let mut client = Client::connect(dialled);
+            assert_eq!(client.ask(format!("GET / HTTP/1.0\r\n{keep}\r\n")).unwrap().text(), "s1");
+            let head = origin.last().head;
+            assert_eq!(head.one("host"), Some(dialled.to_string().as_str()));
+            assert_eq!(head.one("x-forwarded-port"), Some(dialled.port().to_string().as_str()));
+        }
+    }
+}

@@ -101,6 +101,13 @@ pub(super) const PROCESS: &[Figure] = &[
     figure("dropped_logs_total", Kind::Counter, "Lines of the access log that were lost because nobody read them in time.", |process| process.dropped_logs as f64),
 ];
 
+/// Numbers of the process that HAProxy does not have.
+#[rustfmt::skip] // One line for each: it is a table.
+pub(super) const OWN: &[Figure] = &[
+    figure("panics_total", Kind::Counter, "Bugs of lb that ended a connection or a task; each is in the log with its place.", |process| process.panics as f64),
+    figure("descriptor_shortages_total", Kind::Counter, "How often the system refused a file descriptor because of a limit.", |process| process.shortages as f64),
+];
+
 /// The families of frontends, backends and servers.
 #[rustfmt::skip] // One line for each: it is a table.
 pub(super) const FAMILIES: &[Family] = &[

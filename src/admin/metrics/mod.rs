@@ -10,7 +10,7 @@ use prometheus::{
     proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType},
 };
 
-use self::families::{FAMILIES, Family, Kind, PROCESS, Rows, Source};
+use self::families::{FAMILIES, Family, Figure, Kind, OWN, PROCESS, Rows, Source};
 use super::{
     columns::{COLUMNS, Value},
     report::{Part, Proxy, Report, Row, Server},
@@ -32,7 +32,7 @@ pub(super) fn render(report: &Report) -> Result<Vec<u8>, prometheus::Error> {
             let series: Vec<_> = rows.iter().flat_map(|row| series(*source, row)).collect();
             // The encoder refuses a family without series.
             if filled.contains(kind) && !series.is_empty() {
-                families.push(family(scope, name, *of, help, series));
+                families.push(family(&format!("haproxy_{scope}_{name}"), *of, help, series));
             }
         }
     }
@@ -49,12 +49,14 @@ struct Series {
 
 fn process(report: &Report) -> impl Iterator<Item = MetricFamily> {
     let build = Series { labels: vec![label("version", report.process.version)], value: 1.0 };
-    let build = family("process", "build_info", Kind::Gauge, "The version that runs, as a label.", vec![build]);
-    let figures = PROCESS.iter().map(|figure| {
-        let series = Series { labels: Vec::new(), value: (figure.get)(&report.process) };
-        family("process", figure.name, figure.kind, figure.help, vec![series])
-    });
-    std::iter::once(build).chain(figures)
+    let build = family("haproxy_process_build_info", Kind::Gauge, "The version that runs, as a label.", vec![build]);
+    let figures = |prefix: &'static str, figures: &'static [Figure]| {
+        figures.iter().map(move |figure| {
+            let series = Series { labels: Vec::new(), value: (figure.get)(&report.process) };
+            family(&format!("{prefix}_{}", figure.name), figure.kind, figure.help, vec![series])
+        })
+    };
+    std::iter::once(build).chain(figures("haproxy_process", PROCESS)).chain(figures("lb", OWN))
 }
 
 /// The series of one row in one family.
@@ -148,9 +150,9 @@ fn number(value: Value) -> f64 {
     }
 }
 
-fn family(scope: &str, name: &str, kind: Kind, help: &str, series: Vec<Series>) -> MetricFamily {
+fn family(name: &str, kind: Kind, help: &str, series: Vec<Series>) -> MetricFamily {
     let mut family = MetricFamily::default();
-    family.set_name(format!("haproxy_{scope}_{name}"));
+    family.set_name(name.to_owned());
     family.set_help(help.to_owned());
     family.set_field_type(match kind {
         Kind::Gauge => MetricType::GAUGE,

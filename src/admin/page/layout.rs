@@ -63,8 +63,12 @@ fn facts(process: &Process) -> Markup {
             p { b { "maxconn = " } (limit(process.max_connections())) }
             p { b { "current conns = " } (grouped(process.connections)) "; " b { "conn rate = " } (grouped(process.connection_rate)) "/sec" }
             p { b { "total conns = " } (grouped(process.connections_total)) "; " b { "total requests = " } (grouped(process.requests_total)) }
-            @if process.dropped_logs > 0 {
-                p.alarm { b { "lost log lines = " } (process.dropped_logs) }
+            @for (what, count) in [
+                ("lost log lines", process.dropped_logs),
+                ("file descriptors refused", process.shortages),
+                ("bugs met (see the log)", process.panics),
+            ] {
+                @if count > 0 { p.alarm { b { (what) " = " } (count) } }
             }
         }
     }

@@ -13,6 +13,7 @@ use crate::{
     registry::{
         self, CheckRecord, FrontendLive, FrontendTotals, Gauge, Pool, PoolRecord, Rate, ServerTotals, TimeTotals,
     },
+    telemetry::panics,
 };
 
 /// Column `iid` of the first proxy; HAProxy keeps 1 for itself.
@@ -52,6 +53,8 @@ fn process(context: &Context, uptime: Duration) -> Process {
         requests_total: 0,
         bytes_out: 0,
         dropped_logs: context.dropped_logs(),
+        panics: panics(),
+        shortages: context.registry.shortages().count(),
     };
     for frontend in context.registry.frontends() {
         let totals = frontend.totals();

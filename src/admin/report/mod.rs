@@ -40,6 +40,10 @@ pub(super) struct Process {
     /// Bytes sent to clients.
     pub(super) bytes_out: u64,
     pub(super) dropped_logs: u64,
+    /// Bugs that ended a connection or a task.
+    pub(super) panics: u64,
+    /// File descriptors that the system refused.
+    pub(super) shortages: u64,
 }
 
 impl Process {

@@ -26,6 +26,8 @@ pub(super) fn report(servers: Vec<Server>) -> Report {
         requests_total: 9,
         bytes_out: 1234,
         dropped_logs: 0,
+        panics: 0,
+        shortages: 0,
     };
     let proxy = |name: &str, number| Proxy {
         name: name.to_owned(),

@@ -111,6 +111,27 @@ impl Lb {
         Self::spawn(command(args).env(env.0, env.1))
     }
 
+    /// With so many file descriptors and no more.
+    pub(crate) fn start_limited(descriptors: u32, args: &[&str]) -> Self {
+        let lb = command(args);
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "ulimit -n $0 && exec \"$@\"", &descriptors.to_string()]).arg(lb.get_program());
+        for (name, value) in lb.get_envs() {
+            assert!(value.is_none());
+            shell.env_remove(name);
+        }
+        Self::spawn(shell.args(lb.get_args()))
+    }
+
+    /// Processor time that it has used so far, in its own code and in the kernel.
+    pub(crate) fn processor_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let fields: Vec<_> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+        let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+        // A hundredth of a second each, on every Linux.
+        Duration::from_millis(ticks * 10)
+    }
+
     fn spawn(command: &mut Command) -> Self {
         // Standard input stays open until this process drops it, which tells the apps below to end.
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -206,7 +227,16 @@ impl Balancer {
     }
 
     pub(crate) fn start(args: &[&str]) -> Self {
-        let lb = Lb::start(args);
+        Self::begin(Lb::start(args))
+    }
+
+    /// Alone, with one worker and so many file descriptors.
+    pub(crate) fn limited(descriptors: u32, args: &[&str]) -> Self {
+        let alone = ["--listen=127.0.0.1:0", "--gossip=off", "--check=off", "--workers=1"];
+        Self::begin(Lb::start_limited(descriptors, &[&alone, args].concat()))
+    }
+
+    fn begin(lb: Lb) -> Self {
         // The line about gossip is the last of them.
         lb.stderr.wait("gossip ");
         let lines = lb.stderr.all();
