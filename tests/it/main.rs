@@ -14,6 +14,7 @@ mod admin;
 mod architecture;
 mod backpressure;
 mod cli;
+mod closing;
 mod cluster;
 mod demo;
 mod descriptors;
