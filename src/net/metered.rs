@@ -3,7 +3,7 @@
 use std::{
     io,
     mem::MaybeUninit,
-    net::SocketAddr,
+    net::{Shutdown, SocketAddr},
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -165,6 +165,14 @@ impl Metered {
             }
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Tells the other side that nothing more is written.
+    ///
+    /// # Errors
+    /// When the other side has broken the connection off.
+    pub fn end_writing(&self) -> io::Result<()> {
+        SockRef::from(&self.stream).shutdown(Shutdown::Write)
     }
 
     /// Ends the connection so that the other side takes it for broken off, not for closed.

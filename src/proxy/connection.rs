@@ -3,7 +3,6 @@
 use std::{
     convert::Infallible,
     future::poll_fn,
-    io,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
     rc::Rc,
@@ -21,6 +20,7 @@ use tokio::{io::AsyncWriteExt, net::TcpStream, sync::OwnedSemaphorePermit};
 use super::{
     body::ResponseBody,
     client::{Client, Ends, Local, Overdue, Stage},
+    linger::linger,
     preface::{Refusal, receive_preface},
     roster::Enrolled,
     stack::stack,
@@ -165,10 +165,12 @@ where
         .serve_connection(TokioIo::new(socket), TowerToHyperService::new(service(Rc::clone(client))))
         .with_upgrades();
     match drive(&mut connection, client, enrolled, watchdog).await {
+        End::Closed if client.stage() == Stage::Closing => part(connection).await,
         End::Closed => {}
         End::Failed(error) => {
             refused(client, &error);
-            cut(connection, client);
+            // Such a request has been answered.
+            if error.is_parse() { part(connection).await } else { cut(connection, client) }
         }
         End::Bug => {
             client.note_bug();
@@ -177,9 +179,11 @@ where
         End::Overdue(Overdue::Head) => {
             let answer = request_timeout();
             note_bad_request(client, Some(408), answer.len() as u64, Cause::ClientTimeout);
-            if let Some(parts) = connection.into_parts() {
+            if let Some(mut socket) = taken(connection)
                 // A client that does not read its error has lost nothing by it.
-                let _unread = tokio::time::timeout(LAST_WORDS, last_words(parts.io.into_inner(), &answer)).await;
+                && let Ok(Ok(())) = tokio::time::timeout(LAST_WORDS, socket.write_all(&answer)).await
+            {
+                linger(socket).await;
             }
         }
         // Dropping the connection drops the request that is in it, which counts and logs itself.
@@ -274,6 +278,17 @@ where
     Some(socket)
 }
 
+/// Ends a connection whose client may still send of a request that has its answer.
+async fn part<S>(connection: Connection<S>)
+where
+    S: Service<Request<Incoming>, Response = http::Response<ResponseBody>>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    if let Some(socket) = taken(connection) {
+        linger(socket).await;
+    }
+}
+
 /// Ends a connection in the midst of a response, which nobody may take for whole.
 fn cut<S>(connection: Connection<S>, client: &Client)
 where
@@ -281,15 +296,19 @@ where
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     if client.is_unframed()
-        && let Some(parts) = connection.into_parts()
+        && let Some(socket) = taken(connection)
     {
-        parts.io.into_inner().reset();
+        socket.reset();
     }
 }
 
-/// Answers a request whose head never became complete; hyper has no request to answer.
-async fn last_words(mut io: Metered, answer: &[u8]) -> io::Result<()> {
-    io.write_all(answer).await
+/// Takes the socket from hyper; `None` when a tunnel has it.
+fn taken<S>(connection: Connection<S>) -> Option<Metered>
+where
+    S: Service<Request<Incoming>, Response = http::Response<ResponseBody>>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    connection.into_parts().map(|parts| parts.io.into_inner())
 }
 
 fn request_timeout() -> Vec<u8> {

@@ -16,6 +16,7 @@ mod client;
 mod connection;
 mod exchange;
 mod forward;
+mod linger;
 mod pace;
 mod preface;
 mod progress;

@@ -107,12 +107,21 @@ where
         let Limits { head, body: most, .. } = exchange.client.settings.limits;
         let declared = http_body::Body::size_hint(&body).exact();
         if most.is_some_and(|most| declared.is_some_and(|declared| declared > most)) {
-            return Either::Right(ready(Ok(exchange.refuse(Fault::BodyTooLarge))));
+            return Either::Right(ready(Ok(refuse(exchange, &body, Fault::BodyTooLarge))));
         }
         // A target may take half of the head.
         match screen(&mut parts, head / 2, &exchange.client.frontend.upgrades) {
             Ok(screened) => Either::Left(self.inner.call(Passed { parts, body, screened, exchange })),
-            Err(rejection) => Either::Right(ready(Ok(exchange.refuse(Fault::Rejected(rejection))))),
+            Err(rejection) => Either::Right(ready(Ok(refuse(exchange, &body, Fault::Rejected(rejection))))),
         }
     }
+}
+
+/// Answers a request whose body nobody reads.
+fn refuse(exchange: Box<Exchange>, body: &Incoming, fault: Fault) -> Response<ResponseBody> {
+    if !http_body::Body::is_end_stream(body) {
+        // It stays unfinished.
+        exchange.client.begin_upload();
+    }
+    exchange.refuse(fault)
 }

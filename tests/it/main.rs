@@ -15,6 +15,7 @@ mod architecture;
 mod backpressure;
 mod chaos;
 mod cli;
+mod closing;
 mod cluster;
 mod demo;
 mod descriptors;
