@@ -70,7 +70,8 @@ pub(super) fn write_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
 /// Whether a field may come after the body: not what says how to read or route the message, or who sent it (RFC 9110
 /// section 6.5.1).
 fn may_trail(name: &header::HeaderName) -> bool {
-    const HEAD_ONLY: [header::HeaderName; 17] = [
+    const OTHERS: [&str; 4] = ["keep-alive", "proxy-connection", "proxy-authentication-info", "x-real-ip"];
+    const HEAD_ONLY: [header::HeaderName; 19] = [
         header::AUTHORIZATION,
         header::CACHE_CONTROL,
         header::CONNECTION,
@@ -80,8 +81,10 @@ fn may_trail(name: &header::HeaderName) -> bool {
         header::CONTENT_TYPE,
         header::COOKIE,
         header::EXPECT,
+        header::FORWARDED,
         header::HOST,
         header::MAX_FORWARDS,
+        header::PROXY_AUTHENTICATE,
         header::PROXY_AUTHORIZATION,
         header::SET_COOKIE,
         header::TE,
@@ -89,7 +92,9 @@ fn may_trail(name: &header::HeaderName) -> bool {
         header::TRANSFER_ENCODING,
         header::UPGRADE,
     ];
-    !HEAD_ONLY.contains(name) && !name.as_str().starts_with("x-forwarded-")
+    // Servers that read `_` as `-` must not be fooled either.
+    let text = name.as_str();
+    !HEAD_ONLY.contains(name) && !text.contains('_') && !text.starts_with("x-forwarded-") && !OTHERS.contains(&text)
 }
 
 #[cfg(test)]
@@ -140,7 +145,9 @@ mod tests {
     #[test]
     fn trailers_cannot_change_how_the_message_is_read() {
         let mut trailers = HeaderMap::new();
-        for name in ["x-checksum", "content-length", "host", "transfer-encoding", "x-forwarded-for"] {
+        for name in
+            ["x-checksum", "content-length", "host", "transfer-encoding", "x-forwarded-for", "x_a", "keep-alive"]
+        {
             trailers.insert(name, "1".parse().unwrap());
         }
         let mut out = Vec::new();

@@ -9,6 +9,7 @@ use http::{
     response::Parts,
 };
 use httparse::Status;
+use hyper::ext::ReasonPhrase;
 
 use super::{Decoder, request::write_field};
 
@@ -73,6 +74,13 @@ pub fn parse_head(input: &Bytes, asked: &Method, limits: Limits) -> Result<Optio
         .code
         .and_then(|code| StatusCode::from_u16(code).ok())
         .ok_or(ParseError::Syntax(httparse::Error::Status))?;
+    if parts.status.canonical_reason().is_none() {
+        // hyper would write a reason of its own.
+        let reason = Bytes::copy_from_slice(response.reason.unwrap_or_default().as_bytes());
+        if let Ok(reason) = ReasonPhrase::try_from(reason) {
+            parts.extensions.insert(reason);
+        }
+    }
     let mut framing = Noted::default();
     // Two more than needed: a cookie may be added, and a map that is full is hashed anew.
     parts.headers = HeaderMap::with_capacity(response.headers.len() + 2);

@@ -33,6 +33,10 @@ pub fn prepare_response(parts: &mut Parts, asked: Option<&HeaderValue>) -> Resul
     } else if other || (connection && !strip_plain_connection(&mut parts.headers)) {
         strip_hop_by_hop(&mut parts.headers);
     }
+    if parts.status == StatusCode::NO_CONTENT {
+        // RFC 9110 section 8.6.
+        parts.headers.remove(header::CONTENT_LENGTH);
+    }
     if encoding {
         // The client may speak HTTP/1.0: its side of the copy is framed anew.
         parts.headers.remove(header::TRANSFER_ENCODING);

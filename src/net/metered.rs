@@ -31,6 +31,7 @@ pub struct Pulse {
     last_out: AtomicU64,
     write_blocked: AtomicBool,
     ends_apart: AtomicBool,
+    ends_broken: AtomicBool,
     has_errand: AtomicBool,
     errand: Mutex<Errand>,
 }
@@ -94,6 +95,12 @@ impl Pulse {
     /// closing the connection tells it, which hyper does at once and which needs no system call more.
     pub fn end_apart(&self) {
         self.ends_apart.store(true, Relaxed);
+    }
+
+    /// Whether the connection, if it ended now, must look broken off: the other side would take an ordinary end for that of
+    /// a response.
+    pub fn end_broken(&self, broken: bool) {
+        self.ends_broken.store(broken, Relaxed);
     }
 
     /// Where the connection came in. `None` until the socket is polled for writing or flushing the next time: looking it up
@@ -175,13 +182,6 @@ impl Metered {
         SockRef::from(&self.stream).shutdown(Shutdown::Write)
     }
 
-    /// Ends the connection so that the other side takes it for broken off, not for closed.
-    pub fn reset(self) {
-        if let Err(error) = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)) {
-            tracing::debug!("a connection ends as if it were closed in good order: {error}");
-        }
-    }
-
     fn note_write(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         let blocked = result.is_pending();
         if self.pulse.is_write_blocked() != blocked {
@@ -192,6 +192,16 @@ impl Metered {
             self.pulse.last_out.store(self.pulse.last.load(Relaxed), Relaxed);
         }
         result
+    }
+}
+
+impl Drop for Metered {
+    fn drop(&mut self) {
+        if self.pulse.ends_broken.load(Relaxed)
+            && let Err(error) = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO))
+        {
+            tracing::debug!("a connection ends as if it were closed in good order: {error}");
+        }
     }
 }
 

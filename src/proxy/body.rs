@@ -1,6 +1,8 @@
 //! Bodies on their way: nothing is collected, each piece goes on as it comes.
 
 use std::{
+    cell::RefCell,
+    collections::VecDeque,
     pin::Pin,
     rc::Rc,
     sync::Arc,
@@ -12,9 +14,10 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::{
+    client::Client,
     exchange::Exchange,
     progress::{Progress, Upload},
-    upload::Sending,
+    upload::{Sending, Spoilt},
 };
 use crate::{
     net::{Millis, now_coarse},
@@ -60,19 +63,21 @@ pub(super) struct RequestBody {
     upload: Rc<Upload>,
     /// The most bytes that are allowed.
     most: u64,
-    /// A piece that a connection took back, because nothing of the request had been written.
-    held: Option<Bytes>,
+    /// Pieces that a connection gave back, because nothing of the request had been written.
+    held: VecDeque<Bytes>,
 }
 
 impl RequestBody {
     /// A body whose transfer shows in `upload`, of at most `most` bytes.
     pub(super) fn new(incoming: Incoming, upload: &Rc<Upload>, most: u64) -> Self {
-        Self { incoming, upload: Rc::clone(upload), most, held: None }
+        Self { incoming, upload: Rc::clone(upload), most, held: VecDeque::new() }
     }
 
-    /// Puts back a piece that was taken and not written.
-    pub(super) fn hold(&mut self, piece: Option<Bytes>) {
-        self.held = piece;
+    /// Puts back pieces that were taken and not written.
+    pub(super) fn hold(&mut self, pieces: Vec<Bytes>) {
+        for piece in pieces.into_iter().rev() {
+            self.held.push_front(piece);
+        }
     }
 
     /// Where the transfer stands.
@@ -87,7 +92,7 @@ impl Body for RequestBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let Self { incoming, upload, most, held } = self.get_mut();
-        if let Some(piece) = held.take() {
+        if let Some(piece) = held.pop_front() {
             return Poll::Ready(Some(Ok(Frame::data(piece))));
         }
         match upload.progress() {
@@ -102,7 +107,8 @@ impl Body for RequestBody {
             }
             Poll::Ready(Some(Ok(frame))) => {
                 if let Some(trailers) = frame.trailers_ref() {
-                    // hyper takes a bare LF for their end, and swallows what follows.
+                    // hyper takes a bare LF for their end, and swallows what follows: no other request may come behind them.
+                    upload.note_trailers();
                     if trailers.is_empty() {
                         upload.set(Progress::Broken);
                         return Poll::Ready(Some(Err(BodyError::Trailers)));
@@ -131,7 +137,7 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.held.is_none() && self.incoming.is_end_stream()
+        self.held.is_empty() && self.incoming.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -164,21 +170,66 @@ enum Source {
     Server(Download),
 }
 
-/// A response's body that a server sends, and what is left of the request.
+/// A response's body that a server sends.
 #[derive(Debug)]
 pub(super) struct Download {
-    /// The connection it comes from.
-    pub(super) link: Box<Link>,
+    source: Passage,
     /// The server.
-    pub(super) server: Arc<Server>,
-    /// The request, which may not be complete.
-    pub(super) sending: Sending,
+    server: Arc<Server>,
     /// Since when the server owes the next piece.
     owed: Option<Millis>,
     /// Whether the end has been seen.
     ended: bool,
     /// Why there is no more, once everything before it is on its way to the client.
     broken: Option<BodyError>,
+}
+
+/// The connection that a body comes from.
+#[derive(Debug)]
+enum Passage {
+    /// Nothing more is sent on it; whether all of the request was.
+    Down(Box<Link>, bool),
+    /// The rest of the request is still sent.
+    Both(Rc<Both>),
+}
+
+/// A connection on which the response comes while the request is still sent.
+///
+/// hyper does not ask for more of a response that the client does not read. The request must go on all the same, or a
+/// client that sends all before it reads would wait for ever; so the client's connection has a hand on this, too.
+#[derive(Debug)]
+pub(super) struct Both(RefCell<(Box<Link>, Sending)>);
+
+impl Both {
+    /// Sends what the client has sent and the server takes.
+    pub(super) fn poll_send(&self, cx: &mut Context<'_>) -> Result<(), Spoilt> {
+        let (link, sending) = &mut *self.0.borrow_mut();
+        sending.poll(link, cx)
+    }
+}
+
+impl Passage {
+    fn with<T>(&mut self, read: impl FnOnce(&mut Link) -> T) -> T {
+        match self {
+            Self::Down(link, _) => read(link),
+            Self::Both(both) => read(&mut both.0.borrow_mut().0),
+        }
+    }
+
+    fn look<T>(&self, look: impl FnOnce(&Link) -> T) -> T {
+        match self {
+            Self::Down(link, _) => look(link),
+            Self::Both(both) => look(&both.0.borrow().0),
+        }
+    }
+
+    /// Whether the server is silent by right: the client owes the next piece of the request.
+    fn waits_for_client(&self) -> bool {
+        match self {
+            Self::Down(..) => false,
+            Self::Both(both) => both.0.borrow().1.upload().is_some_and(Upload::waits),
+        }
+    }
 }
 
 impl ResponseBody {
@@ -228,8 +279,15 @@ impl Body for ResponseBody {
 }
 
 impl Download {
-    pub(super) fn new(link: Box<Link>, server: Arc<Server>, sending: Sending) -> Self {
-        Self { link, server, sending, owed: None, ended: false, broken: None }
+    pub(super) fn new(link: Box<Link>, server: Arc<Server>, sending: Sending, client: &Client) -> Self {
+        let source = if sending.is_complete() || sending.is_refused() {
+            Passage::Down(link, sending.is_complete())
+        } else {
+            let both = Rc::new(Both(RefCell::new((link, sending))));
+            client.send_on(&both);
+            Passage::Both(both)
+        };
+        Self { source, server, owed: None, ended: false, broken: None }
     }
 
     fn poll_frame(
@@ -240,12 +298,15 @@ impl Download {
         if let Some(error) = self.broken.take() {
             return Poll::Ready(Some(Err(error)));
         }
-        // The server may answer while it still reads.
-        if self.sending.poll(&mut self.link, cx).is_err() {
+        if let Passage::Both(both) = &self.source
+            && both.poll_send(cx).is_err()
+        {
             exchange.broken_by_client();
             return Poll::Ready(Some(Err(BodyError::Spoilt)));
         }
-        let Poll::Ready(frame) = self.link.poll_frame(cx) else { return self.poll_silence(exchange) };
+        let Poll::Ready(frame) = self.source.with(|link| link.poll_frame(cx)) else {
+            return self.poll_silence(exchange);
+        };
         self.owed = None;
         exchange.client.wake_at(None);
         Poll::Ready(match frame {
@@ -269,8 +330,13 @@ impl Download {
 
     /// Nothing came: waits on, or gives up.
     fn poll_silence(&mut self, exchange: &mut Exchange) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.source.waits_for_client() {
+            self.owed = None;
+            exchange.client.wake_at(None);
+            return Poll::Pending;
+        }
         let now = now_coarse();
-        let since = (*self.owed.get_or_insert(now)).max(self.link.last());
+        let since = (*self.owed.get_or_insert(now)).max(self.source.look(Link::last));
         let deadline = since.after(exchange.client.settings.timeouts.server);
         if deadline <= now {
             exchange.client.wake_at(None);
@@ -282,11 +348,26 @@ impl Download {
     }
 
     fn is_complete(&self) -> bool {
-        self.ended || self.link.is_done()
+        self.ended || self.source.look(Link::is_done)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.link.left().map_or_else(SizeHint::default, SizeHint::with_exact)
+        self.source.look(Link::left).map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+
+    /// The connection, if it can take another request.
+    fn into_reusable(self, exchange: &Exchange) -> Option<Box<Link>> {
+        let (link, sent) = match self.source {
+            Passage::Down(link, sent) => (link, sent),
+            Passage::Both(both) => {
+                exchange.client.send_no_more();
+                let (link, sending) = Rc::into_inner(both)?.0.into_inner();
+                let sent = sending.is_complete();
+                (link, sent)
+            }
+        };
+        // An early response leaves half a request on the connection: the next one would be read as its rest.
+        (sent && link.is_reusable()).then_some(link)
     }
 }
 
@@ -299,10 +380,9 @@ impl Drop for ResponseBody {
                 if !download.is_complete() {
                     exchange.broken_by_client();
                 }
-                let Download { link, server, sending, .. } = download;
-                // An early response leaves half a request on the connection: the next one would be read as its rest.
-                let reusable = sending.is_complete() && link.is_reusable();
-                exchange.finished(Some((link, &server, reusable)));
+                let server = Arc::clone(&download.server);
+                let link = download.into_reusable(exchange);
+                exchange.finished(link.map(|link| (link, &*server)));
             }
         }
     }

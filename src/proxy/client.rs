@@ -6,14 +6,15 @@ use std::{
     net::SocketAddr,
     rc::Rc,
     sync::{Arc, atomic::AtomicU64},
-    task::Poll,
+    task::{Context, Poll},
     time::Duration,
 };
 
-use http::{HeaderValue, response};
+use http::{HeaderValue, header, response};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
+    body::Both,
     pace::Pace,
     progress::{Progress, Upload},
     worker::{Frontend, Settings, Worker},
@@ -42,7 +43,9 @@ pub(super) struct Client {
     alarm: Cell<Option<Millis>>,
     reading: RefCell<Reading>,
     too_slow: Cell<bool>,
-    unframed: Cell<bool>,
+    /// A response that comes while its request is still sent.
+    both: RefCell<Option<Rc<Both>>>,
+    ends: Cell<bool>,
     rests: Cell<bool>,
     bug: Cell<bool>,
     wish: Cell<Wish>,
@@ -168,7 +171,8 @@ impl Client {
             alarm: Cell::new(None),
             reading: RefCell::new(reading),
             too_slow: Cell::new(false),
-            unframed: Cell::new(false),
+            both: RefCell::new(None),
+            ends: Cell::new(false),
             rests: Cell::new(false),
             bug: Cell::new(false),
             wish: Cell::default(),
@@ -218,7 +222,11 @@ impl Client {
     pub(super) fn end_request(&self) {
         self.count_bytes();
         self.wake_at(None);
-        let unfinished = self.upload.borrow_mut().take().filter(|upload| upload.progress() != Progress::Complete);
+        let upload = self.upload.borrow_mut().take();
+        if upload.as_ref().is_some_and(|upload| upload.has_trailers()) {
+            self.ends.set(true);
+        }
+        let unfinished = upload.filter(|upload| upload.progress() != Progress::Complete);
         if let Some(upload) = unfinished {
             upload.cancel();
             self.stage.set(Stage::Closing);
@@ -300,7 +308,9 @@ impl Client {
     /// Whether the connection should end after what it is in: the worker drains, or needs its descriptor. One that was
     /// accepted at the last moment has a little time to say what it wants.
     pub(super) fn should_end(&self) -> bool {
-        self.wish.get() == Wish::Leave
+        self.ends.get()
+            || self.upload.borrow().as_ref().is_some_and(|upload| upload.has_trailers())
+            || self.wish.get() == Wish::Leave
             || self.worker.draining_since().is_some() && !matches!(self.stage(), Stage::Idle { first: true, .. })
     }
 
@@ -332,7 +342,9 @@ impl Client {
 
     /// Whether it was told to leave.
     pub(super) fn is_leaving(&self) -> bool {
-        self.wish.get() == Wish::Leave
+        self.ends.get()
+            || self.upload.borrow().as_ref().is_some_and(|upload| upload.has_trailers())
+            || self.wish.get() == Wish::Leave
     }
 
     /// Whether it is idle and was told to rest since the last call.
@@ -369,23 +381,46 @@ impl Client {
         self.too_slow.get()
     }
 
+    /// Goes on sending a request whose response has begun.
+    pub(super) fn send_on(&self, both: &Rc<Both>) {
+        *self.both.borrow_mut() = Some(Rc::clone(both));
+    }
+
+    /// Lets go of what [`Client::send_on`] was given.
+    pub(super) fn send_no_more(&self) {
+        *self.both.borrow_mut() = None;
+    }
+
+    /// Sends what is to be sent of a request whose response has begun, and is perhaps not read.
+    pub(super) fn poll_send(&self, cx: &mut Context<'_>) {
+        let both = self.both.borrow().clone();
+        if both.is_some_and(|both| both.poll_send(cx).is_err()) {
+            // Whoever reads the response meets the same.
+            self.send_no_more();
+        }
+    }
+
     /// Passes a response in between (1xx) on, before the final one.
     pub(super) fn pass_interim(&self, parts: &response::Parts) {
         let mut headers = parts.headers.clone();
         strip_hop_by_hop(&mut headers);
+        // It has no body, and a server could set our own cookie by it.
+        for name in [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::TRAILER, header::SET_COOKIE] {
+            headers.remove(name);
+        }
         let mut bytes = Vec::new();
         write_interim(&mut bytes, parts.status, &headers);
         self.pulse.write_aside(&bytes);
     }
 
-    /// Notes that a response ends where the connection ends.
+    /// Notes that a response ends where the connection ends, which therefore must not end well before.
     pub(super) fn note_unframed(&self) {
-        self.unframed.set(true);
+        self.pulse.end_broken(true);
     }
 
-    /// Whether the end of the connection says that a response is whole.
-    pub(super) fn is_unframed(&self) -> bool {
-        self.unframed.get()
+    /// Whether a request's body is not complete.
+    pub(super) fn is_owed_a_body(&self) -> bool {
+        self.upload.borrow().as_ref().is_some_and(|upload| upload.progress() != Progress::Complete)
     }
 
     /// Notes that the connection is given up because of a bug of ours.

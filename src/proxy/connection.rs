@@ -14,7 +14,7 @@ use std::{
 use bytes::Bytes;
 use http::Request;
 use hyper::{body::Incoming, server::conn::http1, service::Service};
-use hyper_util::{rt::TokioIo, service::TowerToHyperService};
+use hyper_util::rt::TokioIo;
 use tokio::{io::AsyncWriteExt, net::TcpStream, sync::OwnedSemaphorePermit};
 
 use super::{
@@ -23,7 +23,7 @@ use super::{
     linger::linger,
     preface::{Refusal, receive_preface},
     roster::Enrolled,
-    stack::stack,
+    stack::{Hosted, stack},
     worker::Frontend,
 };
 use crate::{
@@ -162,7 +162,7 @@ where
         .max_header_size(head)
         // A body of 64 KiB with its head comes in one read.
         .max_buf_size(head.max(128 * 1024))
-        .serve_connection(TokioIo::new(socket), TowerToHyperService::new(service(Rc::clone(client))))
+        .serve_connection(TokioIo::new(socket), Hosted(service(Rc::clone(client))))
         .with_upgrades();
     match drive(&mut connection, client, enrolled, watchdog).await {
         End::Closed if client.stage() == Stage::Closing => part(connection).await,
@@ -170,12 +170,11 @@ where
         End::Failed(error) => {
             refused(client, &error);
             // Such a request has been answered.
-            if error.is_parse() { part(connection).await } else { cut(connection, client) }
+            if error.is_parse() {
+                part(connection).await;
+            }
         }
-        End::Bug => {
-            client.note_bug();
-            cut(connection, client);
-        }
+        End::Bug => client.note_bug(),
         End::Overdue(Overdue::Head) => {
             let answer = request_timeout();
             note_bad_request(client, Some(408), answer.len() as u64, Cause::ClientTimeout);
@@ -187,10 +186,7 @@ where
             }
         }
         // Dropping the connection drops the request that is in it, which counts and logs itself.
-        End::Overdue(Overdue::Reading) => {
-            client.note_too_slow();
-            cut(connection, client);
-        }
+        End::Overdue(Overdue::Reading) => client.note_too_slow(),
         // Whether a head has begun together with the request before shows only when hyper gives its buffer back.
         End::Idle | End::Overdue(Overdue::Idle) => return at_rest(connection, client),
         End::Overdue(Overdue::Sending | Overdue::Alarm) => {}
@@ -224,6 +220,7 @@ where
         if polled.is_ready() {
             return polled;
         }
+        client.poll_send(cx);
         if client.may_rest() {
             return Poll::Ready(End::Idle);
         }
@@ -286,19 +283,6 @@ where
 {
     if let Some(socket) = taken(connection) {
         linger(socket).await;
-    }
-}
-
-/// Ends a connection in the midst of a response, which nobody may take for whole.
-fn cut<S>(connection: Connection<S>, client: &Client)
-where
-    S: Service<Request<Incoming>, Response = http::Response<ResponseBody>>,
-    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    if client.is_unframed()
-        && let Some(socket) = taken(connection)
-    {
-        socket.reset();
     }
 }
 

@@ -1,6 +1,7 @@
 //! One request and its response: what is counted and logged of it.
 
 use std::{
+    borrow::Cow,
     net::SocketAddr,
     rc::Rc,
     sync::Arc,
@@ -300,7 +301,7 @@ impl Exchange {
             .status(status)
             .header(header::CACHE_CONTROL, "no-cache")
             .header(header::CONTENT_TYPE, "text/plain; charset=utf-8");
-        let builder = if fault.is_of_client() {
+        let builder = if fault.is_of_client() || self.client.is_owed_a_body() {
             // What is left of a request that was refused must not be read as the next one. To an old client hyper would
             // say keep-alive as well, unless the answer is old, too.
             let version = if self.old { Version::HTTP_10 } else { Version::HTTP_11 };
@@ -323,12 +324,13 @@ impl Exchange {
     }
 
     /// The response is complete or broken off. The connection, if there was one, is kept when it can be.
-    pub(super) fn finished(&mut self, used: Option<(Box<Link>, &Server, bool)>) {
+    pub(super) fn finished(&mut self, used: Option<(Box<Link>, &Server)>) {
         if std::mem::replace(&mut self.done, true) {
             return;
         }
         if self.termination.cause == Cause::Normal {
             self.termination.phase = Phase::Done;
+            self.client.pulse.end_broken(false);
         }
         let client = Rc::clone(&self.client);
         self.end_wait();
@@ -338,7 +340,7 @@ impl Exchange {
             subtract(&self.client.counters().tunnels, 1);
             self.count(|counters| subtract(&counters.tunnels, 1));
         }
-        if let Some((link, server, true)) = used {
+        if let Some((link, server)) = used {
             client.worker.idle.borrow_mut().put(server, link);
         }
         let now = Instant::now();
@@ -398,7 +400,8 @@ impl Exchange {
         let client = &self.client;
         let connections = client.frontend.live.connections.now();
         let server = self.target.as_ref().and_then(|target| target.spot.server());
-        let path = uri.path_and_query().map_or("*", |path| path.as_str());
+        // A request that was refused may have asked for no path.
+        let path = uri.path_and_query().map_or_else(|| uri.to_string().into(), |path| Cow::Borrowed(path.as_str()));
         client.worker.log(&Record {
             begun: SystemTime::now() - total,
             client: self.forwarded.unwrap_or(client.address),
@@ -423,7 +426,7 @@ impl Exchange {
             queued: (self.queued.ahead.server, self.queued.ahead.pool),
             retries: self.retries,
             redispatched: self.redispatched,
-            request: Some((method.as_str(), path, protocol(*version))),
+            request: Some((method.as_str(), &path, protocol(*version))),
         });
     }
 }

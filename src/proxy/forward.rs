@@ -62,6 +62,10 @@ pub(super) async fn forward(passed: Passed) -> Result<Response<ResponseBody>, In
             end_by_closing(&mut parts);
             exchange.client.note_unframed();
         }
+        if !sending.is_complete() {
+            // What is left of the request is not read once the response has ended.
+            parts.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         exchange.responded(&parts);
         Ok((parts, link, server))
     });
@@ -72,7 +76,7 @@ pub(super) async fn forward(passed: Passed) -> Result<Response<ResponseBody>, In
     if let (StatusCode::SWITCHING_PROTOCOLS, Some(client_side)) = (parts.status, upgrade) {
         return Ok(tunnel::open(parts, link, client_side, exchange));
     }
-    let download = Download::new(link, server, sending);
+    let download = Download::new(link, server, sending, &exchange.client);
     Ok(Response::from_parts(parts, ResponseBody::server(download, exchange)))
 }
 

@@ -32,6 +32,26 @@ pub(super) fn stack(
     ServiceBuilder::new().layer(ObserveLayer { client }).layer(ScreenLayer).service(service_fn(forward))
 }
 
+/// A stack as hyper wants it.
+///
+/// Why not hyper_util's adapter: it calls the stack when its future is first polled, and hyper drops a request unpolled
+/// whose client closed right behind it; it would be counted as half a head.
+pub(super) struct Hosted<S>(pub(super) S);
+
+impl<S> hyper::service::Service<Request<Incoming>> for Hosted<S>
+where
+    S: Service<Request<Incoming>> + Clone,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn call(&self, request: Request<Incoming>) -> S::Future {
+        // The stack is always ready: its layers hold nothing back, and neither does `service_fn`.
+        self.0.clone().call(request)
+    }
+}
+
 /// A request with the exchange that counts it.
 pub(super) struct Observed {
     parts: Parts,

@@ -17,6 +17,8 @@ pub(super) struct Sending {
     body: Option<Box<RequestBody>>,
     framing: Framing,
     stage: Stage,
+    /// Whether small pieces wait for others.
+    gathers: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +44,7 @@ impl Sending {
             Some(body) => body.size_hint().exact().map_or(Framing::Chunked, Framing::Length),
         };
         let body = body.map(Box::new);
-        Self { body, framing, stage: Stage::Body }
+        Self { body, framing, stage: Stage::Body, gathers: false }
     }
 
     /// The request is to be sent from its start; nothing of it was written before, or it has no body.
@@ -78,30 +80,16 @@ impl Sending {
     /// That a server takes no more is no error: it may have answered.
     pub(super) fn poll(&mut self, link: &mut Link, cx: &mut Context<'_>) -> Result<(), Spoilt> {
         loop {
-            let mut waits = false;
-            if self.stage == Stage::Body && link.has_room() {
-                let Some(body) = &mut self.body else {
-                    self.end(link, None);
-                    continue;
-                };
-                match Pin::new(&mut **body).poll_frame(cx) {
-                    Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                        Ok(data) => {
-                            link.push_data(data);
-                            if body.is_end_stream() {
-                                self.end(link, None);
-                            }
-                        }
-                        Err(frame) => self.end(link, frame.trailers_ref()),
-                    },
-                    Poll::Ready(Some(Err(_))) => return Err(Spoilt),
-                    Poll::Ready(None) => self.end(link, None),
-                    Poll::Pending => waits = true,
-                }
-            }
+            let waits = self.take(link, cx)?;
             if !matches!(self.stage, Stage::Body | Stage::Flush) {
                 return Ok(());
             }
+            if waits && link.is_gathering() && !std::mem::replace(&mut self.gathers, true) {
+                // hyper hands on one chunk at a time: there may be more, which costs less in one piece.
+                cx.waker().wake_by_ref();
+                return Ok(());
+            }
+            self.gathers = false;
             match link.poll_flush(cx) {
                 Poll::Pending => return Ok(()),
                 Poll::Ready(Err(_)) => self.stage = Stage::Refused,
@@ -110,6 +98,34 @@ impl Sending {
                 Poll::Ready(Ok(())) => {}
             }
         }
+    }
+
+    /// Takes what the client has sent, as far as there is room; true when the client owes more.
+    fn take(&mut self, link: &mut Link, cx: &mut Context<'_>) -> Result<bool, Spoilt> {
+        while self.stage == Stage::Body && link.has_room() {
+            let Some(body) = &mut self.body else {
+                self.end(link, None);
+                break;
+            };
+            match Pin::new(&mut **body).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    self.gathers = false;
+                    match frame.into_data() {
+                        Ok(data) => {
+                            link.push_data(data);
+                            if body.is_end_stream() {
+                                self.end(link, None);
+                            }
+                        }
+                        Err(frame) => self.end(link, frame.trailers_ref()),
+                    }
+                }
+                Poll::Ready(Some(Err(_))) => return Err(Spoilt),
+                Poll::Ready(None) => self.end(link, None),
+                Poll::Pending => return Ok(true),
+            }
+        }
+        Ok(false)
     }
 
     fn end(&mut self, link: &mut Link, trailers: Option<&http::HeaderMap>) {

@@ -1,14 +1,21 @@
 //! The idle connections of one worker.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use rustc_hash::FxHashMap;
 
 use crate::{
     model::ServerId,
+    net::now_coarse,
     registry::{Server, ServerLive, Snapshot},
     upstream::Link,
 };
+
+/// A connection that was idle so long may be forgotten by something on the way, which swallows the next request.
+const LONGEST_IDLE: Duration = Duration::from_secs(60);
 
 /// Idle connections by server, the last used on top.
 #[derive(Debug)]
@@ -55,15 +62,16 @@ impl IdleLinks {
         }
     }
 
-    /// Closes what servers closed, and everything to servers that are gone or take nobody.
+    /// Closes what servers closed, what has not been used for long, and everything to servers that are gone or take nobody.
     pub fn sweep(&mut self, snapshot: &Snapshot) {
+        let now = now_coarse();
         let keeps = |id: &ServerId| {
             snapshot.pools.iter().filter_map(|pool| pool.by_id(*id)).any(|server| server.keeps_idle_connections())
         };
         self.stacks.retain(|id, stack| {
             let kept = keeps(id);
             if kept {
-                stack.retain(|link| !link.is_spoilt());
+                stack.retain(|link| now < link.last().after(LONGEST_IDLE) && !link.is_spoilt());
             } else {
                 stack.retain(|_| false);
             }

@@ -103,6 +103,11 @@ impl Link {
         self.outbox.has_room()
     }
 
+    /// Whether small pieces wait that more could be added to.
+    pub fn is_gathering(&self) -> bool {
+        self.outbox.is_gathering()
+    }
+
     /// Adds a piece of the request's body, when there is room.
     pub fn push_data(&mut self, data: Bytes) {
         self.outbox.data(data);
@@ -227,7 +232,7 @@ impl Link {
     }
 
     /// Takes back what was pushed of the request's body and not written.
-    pub fn take_unsent(&mut self) -> Option<Bytes> {
+    pub fn take_unsent(&mut self) -> Vec<Bytes> {
         self.outbox.take_unsent()
     }
 
