@@ -3,9 +3,11 @@
 use std::{
     net::Shutdown,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering::SeqCst},
+        mpsc,
     },
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -130,7 +132,7 @@ fn unread_uploads(clients: u64) {
         .map(|socket| {
             let (wire, counted) = (Wire::new(socket.stream().try_clone().unwrap()), Arc::clone(&taken));
             wire.stream().set_write_timeout(Some(8 * PATIENCE)).unwrap();
-            std::thread::spawn(move || {
+            thread::spawn(move || {
                 wire.send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {LENGTH}\r\n\r\n")).unwrap();
                 pour(&wire, &counted);
             })
@@ -164,11 +166,11 @@ fn many_large_requests_that_nobody_reads_cost_little_each() {
 const IN_CHUNKS: u64 = 128 * MIB;
 
 /// Sends a request of chunks of `size` bytes, many of them at once, on a thread of its own.
-fn upload_in_chunks(socket: &Wire, size: usize, taken: &Arc<AtomicU64>) -> std::thread::JoinHandle<()> {
+fn upload_in_chunks(socket: &Wire, size: usize, taken: &Arc<AtomicU64>) -> JoinHandle<()> {
     let (wire, counted) = (Wire::new(socket.stream().try_clone().unwrap()), Arc::clone(taken));
     wire.stream().set_write_timeout(Some(8 * PATIENCE)).unwrap();
     let chunk = [format!("{size:x}\r\n").as_bytes(), &PIECE[..size], b"\r\n"].concat();
-    std::thread::spawn(move || {
+    thread::spawn(move || {
         wire.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
         pour_pieces(&wire, &chunk.repeat(PIECE.len() / chunk.len()), IN_CHUNKS, &counted);
     })
@@ -177,8 +179,8 @@ fn upload_in_chunks(socket: &Wire, size: usize, taken: &Arc<AtomicU64>) -> std::
 #[test]
 fn small_chunks_that_nobody_reads_cost_little() {
     for size in [100, 1000] {
-        let (done, gate) = std::sync::mpsc::channel::<()>();
-        let gate = std::sync::Mutex::new(gate);
+        let (done, gate) = mpsc::channel::<()>();
+        let gate = Mutex::new(gate);
         let origin = Origin::raw(move |wire, _| {
             while let Ok(Some(head)) = wire.head() {
                 if !head.start.contains("/small") {
@@ -224,7 +226,7 @@ fn small_chunks_that_are_read_slowly_cost_little() {
                 while let Ok(piece) = wire.exact(20_000) {
                     counted.fetch_add(piece.len() as u64, SeqCst);
                     // How slow this server is.
-                    std::thread::sleep(Duration::from_millis(10));
+                    thread::sleep(Duration::from_millis(10));
                 }
                 return;
             }
