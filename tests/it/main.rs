@@ -33,3 +33,4 @@ mod support;
 mod timeouts;
 mod traffic;
 mod tunnels;
+mod uploads;

@@ -199,3 +199,27 @@ fn an_answer_to_head_tells_the_length_and_has_no_body() {
         assert_eq!(client.get("/after").text(), "s1");
     }
 }
+
+#[test]
+fn a_204_to_head_tells_no_length() {
+    for lines in ["Content-Length: 2\r\n", "Content-Length: 0\r\n"] {
+        let bench = Bench::before(answering(&[format!("HTTP/1.1 204 No Content\r\n{lines}X: 1\r\n\r\n")]));
+        let mut client = bench.client();
+        for _ in 0..2 {
+            let answer = ask(&mut client, b"HEAD /0 HTTP/1.1\r\nHost: a\r\n\r\n");
+            assert_eq!((answer.status(), answer.head.one("content-length")), (204, None), "{lines:?}");
+            assert_eq!(answer.head.one("x"), Some("1"));
+        }
+    }
+}
+
+#[test]
+fn a_status_that_is_not_registered_passes_as_it_came() {
+    let starts = ["HTTP/1.1 599 Custom", "HTTP/1.1 599 ", "HTTP/1.1 299 All Right", "HTTP/1.1 799 "];
+    let bench = Bench::before(answering(&starts.map(|start| format!("{start}\r\nContent-Length: 2\r\n\r\ns2"))));
+    let mut client = bench.client();
+    for (number, start) in starts.into_iter().enumerate() {
+        let answer = client.get(&format!("/{number}"));
+        assert_eq!((answer.head.start.as_str(), answer.text().as_str()), (start, "s2"));
+    }
+}

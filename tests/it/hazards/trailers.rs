@@ -62,6 +62,42 @@ fn trailers_of_a_request_change_nothing_of_its_head() {
     assert!(!bench.heard().contains("evil") && !bench.heard().contains("6.6.6.6"), "{}", bench.heard());
 }
 
+#[test]
+fn trailers_that_a_server_could_take_for_ours_are_dropped() {
+    let bench = Bench::new();
+    let dropped = ["Forwarded", "X_Forwarded_For", "Content_Length", "Keep-Alive", "Proxy-Connection"];
+    for name in dropped.into_iter().flat_map(|name| [name.to_owned(), name.to_ascii_lowercase()]) {
+        for announced in [format!("Trailer: X-Sum, {name}\r\n"), String::new()] {
+            let lines = format!("Transfer-Encoding: chunked\r\n{announced}");
+            let body = format!("4\r\nbody\r\n0\r\n{name}: evil\r\nX-Sum: 42\r\n{name}: 6.6.6.6\r\n\r\n");
+            assert_eq!(bench.ask(post(&lines, &body)).status(), 200);
+            let last = bench.origin.last();
+            assert_eq!(fields(&last.trailers), [("x-sum".to_owned(), "42")], "{name} {announced:?}");
+            assert_eq!(last.body, b"body");
+        }
+    }
+}
+
+#[test]
+fn after_trailers_a_connection_ends() {
+    // An end of line that is only half of one makes the end of the trailers a matter of opinion.
+    for end in ["\r\n\r\n", "\n\n", "\r\n\n", "\n\r\n"] {
+        let bench = Bench::new();
+        let mut wire = bench.client().wire;
+        let request = post("Transfer-Encoding: chunked\r\n", &format!("3\r\nabc\r\n0\r\nX: y{end}"));
+        wire.send(request + "GET /second HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        let head = wire.head().unwrap().unwrap();
+        assert!([200, 400].contains(&head.status()), "{head:?} after {end:?}");
+        assert_eq!(head.one("connection"), Some("close"), "after {end:?}");
+        // It may be gone already.
+        let _closed = wire.send("GET /third HTTP/1.1\r\nHost: a\r\n\r\n");
+        let rest = String::from_utf8_lossy(&wire.rest()).into_owned();
+        assert!(!rest.contains("HTTP/1."), "{rest:?} after {end:?}");
+        assert!(!bench.heard().contains("/second") && !bench.heard().contains("/third"), "{end:?}: {}", bench.heard());
+        bench.is_sound();
+    }
+}
+
 /// The answer to a client that asks with these lines, after which its connection still works.
 fn answer(bench: &Bench, lines: &str) -> Response {
     let mut client = bench.client();

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use rustix::net::connect_unspec;
+use rustix::{net::connect_unspec, process::Signal};
 
 use super::{Bench, post};
 use crate::support::{Client, Closed, Origin, PATIENCE, Wire, wait_until};
@@ -103,6 +103,31 @@ fn an_old_client_can_tell_that_an_answer_is_not_whole() {
         assert_eq!(ended.map_err(|error| error.kind()), Err(io::ErrorKind::ConnectionReset), "{part:?}");
         assert!(read.starts_with(b"HTTP/1.0 200 OK\r\n"), "{part:?}");
         bench.is_sound();
+    }
+}
+
+#[test]
+fn an_old_client_can_tell_that_a_stop_cut_its_answer_off() {
+    for lines in ["Transfer-Encoding: chunked\r\n\r\n4\r\n", "Connection: close\r\n\r\n"] {
+        let origin = Origin::raw(move |wire, _| {
+            if let Ok(Some(_)) = wire.head() {
+                wire.send(format!("HTTP/1.1 200 OK\r\n{lines}part")).unwrap();
+                drop(wire.rest());
+            }
+        });
+        let mut bench = Bench::with(origin, "[timeouts]\ngrace = \"500ms\"\n");
+        let mut wire = bench.client().wire;
+        wire.send("GET /it HTTP/1.0\r\nHost: a\r\n\r\n").unwrap();
+        assert_eq!(wire.head().unwrap().unwrap().status(), 200);
+        assert_eq!(wire.exact(4).unwrap(), b"part");
+        bench.balancer.lb.signal(Signal::TERM);
+        let (rest, ended) = wire.read_out();
+        assert_eq!(
+            (rest, ended.map_err(|error| error.kind())),
+            (vec![], Err(io::ErrorKind::ConnectionReset)),
+            "{lines:?}"
+        );
+        bench.balancer.lb.wait();
     }
 }
 

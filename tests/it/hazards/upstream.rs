@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{Bench, ask, get, post};
-use crate::support::{Client, Closed, Origin, PATIENCE, Wire, ok};
+use crate::support::{Balancer, Client, Closed, Origin, PATIENCE, Refusing, Wire, ok};
 
 const HINTS: &str =
     "HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\nConnection: X-Inner\r\nX-Inner: 1\r\n\r\n";
@@ -53,6 +53,19 @@ fn every_interim_answer_reaches_the_client_in_its_order() {
         client.wire.send(format!("{method} / HTTP/1.1\r\nHost: a\r\n\r\n")).unwrap();
         let seen: Vec<u16> = (0..5).map(|_| client.answer(method == "HEAD").unwrap().status()).collect();
         assert_eq!(seen, [102, 103, 103, 199, 200], "{method}");
+    }
+}
+
+#[test]
+fn an_interim_answer_sets_no_cookie_and_has_no_length() {
+    let bench =
+        Bench::before(hinting("HTTP/1.1 103 Early Hints\r\nContent-Length: 5\r\nLink: a\r\nSet-Cookie: a=b\r\n\r\n"));
+    let mut client = bench.client();
+    for _ in 0..2 {
+        let hints = ask(&mut client, get("").as_bytes()).head;
+        assert_eq!((hints.status(), hints.one("link")), (103, Some("a")));
+        assert_eq!((hints.one("content-length"), hints.one("set-cookie")), (None, None), "{hints:?}");
+        assert_eq!(client.answer(false).unwrap().text(), "s1");
     }
 }
 
@@ -292,6 +305,34 @@ fn answers_early(status: &'static str, then: Then, framing: &str) {
         bench.is_sound();
         assert_eq!(bench.origin.connections(), before + 1, "half a request is on the one before: {status} {then:?}");
     }
+}
+
+/// Asserts that a client with the beginning of a request gets `status`, is told that its connection ends, and that it does.
+#[track_caller]
+fn announces_the_end(balancer: &Balancer, status: u16) {
+    for (framing, part) in [(SIZED, "part"), (CHUNKED, "4\r\npart\r\n")] {
+        for part in ["", part] {
+            let mut client = balancer.client();
+            client.wire.send(post(framing, part)).unwrap();
+            let answer = client.answer(false).unwrap();
+            assert_eq!(
+                (answer.status(), answer.head.one("connection")),
+                (status, Some("close")),
+                "{framing:?} {part:?}"
+            );
+            assert!(client.wire.is_closed());
+        }
+    }
+}
+
+#[test]
+fn an_answer_to_half_a_request_says_that_the_connection_ends() {
+    announces_the_end(&Bench::before(refusing("200 OK")).balancer, 200);
+    announces_the_end(&Bench::before(refusing("413 Payload Too Large")).balancer, 413);
+    let closing = Origin::raw(|wire, _| drop(wire.head()));
+    announces_the_end(&Bench::before(closing).balancer, 502);
+    let nobody = Refusing::new();
+    announces_the_end(&Balancer::alone(&[&format!("--server=s1={}", nobody.address), "--workers=1"]), 503);
 }
 
 /// Waits until the other side has gone, without reading.

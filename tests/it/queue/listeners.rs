@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 
 use super::{Desk, asking, row, status};
-use crate::support::{Balancer, Client, PATIENCE, wait_until};
+use crate::support::{Balancer, Client, Origin, PATIENCE, wait_until};
 
 #[test]
 fn a_listener_serves_no_more_connections_at_once_than_it_may() {
@@ -76,4 +76,29 @@ fn connections_that_wait_are_served_when_the_balancer_stops() {
     }
     assert_eq!(desk.0.0.lock().unwrap().most, 1);
     assert_eq!(balancer.lb.wait().0.code(), Some(0));
+}
+
+#[test]
+fn a_whole_request_of_a_client_that_has_left_is_no_bad_one() {
+    for limit in [&["--maxconn=1"][..], &[]] {
+        let s1 = Origin::named("s1");
+        let server = s1.as_server("s1");
+        let balancer = Balancer::alone(&[limit, &["--workers=1", "--stats=127.0.0.1:0", &server]].concat());
+        let mut first = asking(&balancer, "/first", "");
+        assert_eq!(status(&mut first), 200);
+        for _ in 0..50 {
+            drop(asking(&balancer, "/gone", ""));
+        }
+        drop(first);
+        let mut last = asking(&balancer, "/last", "");
+        assert_eq!(status(&mut last), 200);
+        balancer.logged_path("/last");
+        drop(last);
+        let frontend = || row(&balancer, "localnodes", "FRONTEND");
+        wait_until("all have ended", PATIENCE, || frontend()["scur"] == "0");
+        let lines = balancer.lb.stdout.all();
+        let bad = |line: &&String| line.contains("BADREQ") || line.contains("\"status\":400");
+        assert_eq!(lines.iter().filter(bad).collect::<Vec<_>>(), Vec::<&String>::new(), "{limit:?}");
+        assert_eq!(frontend()["ereq"], "0", "{limit:?}");
+    }
 }
