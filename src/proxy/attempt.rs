@@ -129,17 +129,17 @@ impl Future for Ask<'_, '_> {
 impl Ask<'_, '_> {
     /// Sends what can be sent; only the head while the body has not been asked for.
     fn send(&mut self, cx: &mut Context<'_>) -> Result<(), Failed> {
-        if self.asked_for.is_some() {
-            // A head that cannot be written is noticed by its reader.
-            let _written_or_not = self.link.poll_flush(cx);
-            return Ok(());
-        }
-        if self.outgoing.sending.poll(self.link, cx).is_err() {
-            return Err(Failed::Final(
-                self.outgoing.sending.upload().and_then(client_fault).unwrap_or(Fault::ClientBody),
-            ));
-        }
-        if self.outgoing.sending.is_refused() && self.link.has_sent_nothing() {
+        let refused = if self.asked_for.is_some() {
+            matches!(self.link.poll_flush(cx), Poll::Ready(Err(_)))
+        } else {
+            let sending = &mut *self.outgoing.sending;
+            if sending.poll(self.link, cx).is_err() {
+                return Err(Failed::Final(sending.upload().and_then(client_fault).unwrap_or(Fault::ClientBody)));
+            }
+            sending.is_refused()
+        };
+        // A server that takes no more may have answered; one that took nothing has not.
+        if refused && self.link.has_sent_nothing() {
             return Err(Failed::Open { failure: Failure::NotSent, fault: Fault::ConnectRefused });
         }
         Ok(())
