@@ -47,7 +47,9 @@ fn response(lines: &[HeaderValue]) {
 
 fn with(name: HeaderName, lines: &[HeaderValue]) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    lines.iter().for_each(|line| drop(headers.append(name.clone(), line.clone())));
+    for line in lines {
+        headers.append(name.clone(), line.clone());
+    }
     headers
 }
 

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use http::{HeaderMap, HeaderValue, Method, Version, header};
 use lb::{
-    http_rules::{Forwarding, add_forwarding_headers, forwarded_client, screen, strip_hop_by_hop},
+    http_rules::{Forwarding, Upgrades, add_forwarding_headers, forwarded_client, screen, strip_hop_by_hop},
     model::{Networks, parse_network},
 };
 use lb_fuzz::{all, tokens};
@@ -32,7 +32,7 @@ fuzz_target!(|input: &[u8]| {
     let encodings = all(&parts.headers, header::TRANSFER_ENCODING);
     assert!(encodings.len() <= 1 && encodings.iter().all(|value| value.as_bytes().eq_ignore_ascii_case(b"chunked")));
     assert_eq!(screened.has_cookie, parts.headers.contains_key(header::COOKIE));
-    if screened.websocket {
+    if screened.upgrade.is_some() {
         assert_eq!((&parts.method, parts.version), (&Method::GET, Version::HTTP_11));
         assert!(encodings.is_empty() && all(&parts.headers, header::CONTENT_LENGTH).iter().all(|value| *value == "0"));
     }

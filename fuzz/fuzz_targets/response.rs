@@ -11,7 +11,7 @@ fuzz_target!(|input: &[u8]| {
     let Some((&flags, head)) = input.split_first() else { return };
     let upgrade = flags & 1 == 1;
     let Some(mut parts) = lb_fuzz::response(head) else { return };
-    let asked = HeaderValue::from_static("websocket");
+    let (asked, before) = (HeaderValue::from_static("websocket"), parts.headers.clone());
     if prepare_response(&mut parts, upgrade.then_some(&asked)).is_err() {
         return;
     }
@@ -26,7 +26,12 @@ fuzz_target!(|input: &[u8]| {
     } else {
         assert!(connection.is_empty() && to.is_empty());
     }
-    for kept in [header::CONTENT_LENGTH, header::CONTENT_TYPE, header::SET_COOKIE, header::CACHE_CONTROL] {
+    if parts.status == StatusCode::NO_CONTENT {
+        assert!(!headers.contains_key(header::CONTENT_LENGTH), "RFC 9110 section 8.6");
+    } else {
+        assert_eq!(all(headers, header::CONTENT_LENGTH), all(&before, header::CONTENT_LENGTH));
+    }
+    for kept in [header::CONTENT_TYPE, header::SET_COOKIE, header::CACHE_CONTROL] {
         assert_eq!(all(headers, &kept), all(&before, &kept), "{kept}");
     }
 });

@@ -26,8 +26,12 @@ fuzz_target!(|input: &[u8]| {
 fn read(said: &[u8], asked: &Method, step: usize) -> Read {
     let head = parse_head(&Bytes::copy_from_slice(said), asked, LIMITS).ok()??;
     // A head that has come to its end is complete, and was not before.
-    assert!(parse_head(&Bytes::copy_from_slice(&said[..head.length]), asked, LIMITS).is_ok_and(|again| again.is_some()));
-    assert!(parse_head(&Bytes::copy_from_slice(&said[..head.length - 1]), asked, LIMITS).is_ok_and(|less| less.is_none()));
+    assert!(
+        parse_head(&Bytes::copy_from_slice(&said[..head.length]), asked, LIMITS).is_ok_and(|again| again.is_some())
+    );
+    assert!(
+        parse_head(&Bytes::copy_from_slice(&said[..head.length - 1]), asked, LIMITS).is_ok_and(|less| less.is_none())
+    );
     let mut body: Decoder = head.body;
     let (mut data, mut trailers, mut behind) = (Vec::new(), 0, Vec::new());
     for piece in said[head.length..].chunks(step.max(1)) {
