@@ -5,11 +5,41 @@ use http::{
     header::{self, HeaderName},
 };
 
-/// Removes them, with those that Connection nominates.
+/// Which of them a message has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HopByHop {
+    /// None.
+    #[default]
+    None,
+    /// Connection alone.
+    Connection,
+    /// Others, too.
+    Others,
+}
+
+impl HopByHop {
+    pub(super) fn new(connection: bool, others: bool) -> Self {
+        match (connection, others) {
+            (_, true) => Self::Others,
+            (true, false) => Self::Connection,
+            (false, false) => Self::None,
+        }
+    }
+}
+
+/// Removes them, with those that Connection nominates; `found` is what the message has.
 ///
 /// Transfer-Encoding stays: it has been checked, and the framing of the copy is made from it. What a message cannot do
 /// without can't be nominated away.
-pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
+pub fn strip_hop_by_hop(headers: &mut HeaderMap, found: HopByHop) {
+    match found {
+        HopByHop::None => {}
+        HopByHop::Connection if strip_plain_connection(headers) => {}
+        HopByHop::Connection | HopByHop::Others => strip_all(headers),
+    }
+}
+
+fn strip_all(headers: &mut HeaderMap) {
     for name in nominated(headers) {
         headers.remove(name);
     }
@@ -21,7 +51,7 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
 
 /// Removes a Connection header that is alone among its kind and nominates nothing, which is what most messages have.
 /// Whether that was all there was to do.
-pub(super) fn strip_plain_connection(headers: &mut HeaderMap) -> bool {
+fn strip_plain_connection(headers: &mut HeaderMap) -> bool {
     let mut lines = headers.get_all(header::CONNECTION).iter();
     let nominates = |value: &[u8]| !value.eq_ignore_ascii_case(b"keep-alive") && !value.eq_ignore_ascii_case(b"close");
     match (lines.next(), lines.next()) {
@@ -89,7 +119,7 @@ mod tests {
         ] {
             headers.append(HeaderName::from_static(name), value.parse().unwrap());
         }
-        strip_hop_by_hop(&mut headers);
+        strip_hop_by_hop(&mut headers, HopByHop::Connection);
         let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["accept", "cookie", "host"]);

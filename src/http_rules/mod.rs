@@ -16,7 +16,7 @@ mod upgrade;
 
 pub use fault::Fault;
 pub use forwarding::{Forwarding, add_forwarding_headers, forwarded_client};
-pub use hop_by_hop::strip_hop_by_hop;
+pub use hop_by_hop::{HopByHop, strip_hop_by_hop};
 pub use request::{Rejection, Screened, screen};
 pub use response::{InvalidResponse, prepare_response};
 pub use upgrade::{Upgrade, Upgrades};

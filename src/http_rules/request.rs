@@ -7,7 +7,7 @@ use std::{net::Ipv6Addr, str};
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header, request::Parts, uri::PathAndQuery};
 
-use super::{Upgrade, Upgrades, upgrade};
+use super::{HopByHop, Upgrade, Upgrades, upgrade};
 
 /// Why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,8 +49,8 @@ pub struct Screened {
     pub upgrade: Option<Upgrade>,
     /// It has Cookie lines.
     pub has_cookie: bool,
-    /// It has headers that are for us alone.
-    pub has_hop_by_hop: bool,
+    /// Its headers that are for us alone.
+    pub hop_by_hop: HopByHop,
     /// Its sender wants to be asked for the body (`Expect: 100-continue`).
     pub expects_continue: bool,
     /// It has headers that could be taken for those that we write, or are.
@@ -88,7 +88,7 @@ pub fn screen(parts: &mut Parts, longest_target: usize, upgrades: &Upgrades) -> 
         trailers: noted.trailers && !old,
         has_cookie: noted.cookie,
         expects_continue: noted.expect,
-        has_hop_by_hop: noted.connection || noted.upgrade || noted.other_hop_by_hop,
+        hop_by_hop: HopByHop::new(noted.connection, noted.upgrade || noted.other_hop_by_hop),
         has_forwarding: noted.forwarding,
     })
 }

@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderValue, StatusCode, header, response::Parts};
 
 use super::{
-    hop_by_hop::{strip_hop_by_hop, strip_plain_connection},
+    hop_by_hop::{HopByHop, strip_hop_by_hop},
     upgrade,
 };
 
@@ -27,11 +27,11 @@ pub fn prepare_response(parts: &mut Parts, asked: Option<&HeaderValue>) -> Resul
         let to = lines.next().filter(|_| lines.next().is_none());
         let protocol = asked.filter(|asked| to.is_some_and(|to| upgrade::names(to, asked)));
         let protocol = protocol.ok_or(InvalidResponse::Unasked)?.clone();
-        strip_hop_by_hop(&mut parts.headers);
+        strip_hop_by_hop(&mut parts.headers, HopByHop::Others);
         parts.headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
         parts.headers.insert(header::UPGRADE, protocol);
-    } else if other || (connection && !strip_plain_connection(&mut parts.headers)) {
-        strip_hop_by_hop(&mut parts.headers);
+    } else {
+        strip_hop_by_hop(&mut parts.headers, HopByHop::new(connection, other));
     }
     if parts.status == StatusCode::NO_CONTENT {
         // RFC 9110 section 8.6.

@@ -3,7 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     future::poll_fn,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     rc::Rc,
     sync::{Arc, atomic::AtomicU64},
     task::{Context, Poll},
@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     h1::write_interim,
-    http_rules::{Forwarding, Screened, strip_hop_by_hop},
+    http_rules::{Forwarding, HopByHop, Screened, strip_hop_by_hop},
     net::{Millis, Pulse, now_coarse},
     registry::{FrontendCounters, FrontendLive, Occupied, add},
 };
@@ -148,7 +148,6 @@ impl Client {
         occupied: Occupied<FrontendLive>,
         permit: Option<OwnedSemaphorePermit>,
     ) -> Rc<Self> {
-        let text = |text: String| HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"));
         let settings = worker.settings();
         let reading = Reading { pace: settings.pace(), written: 0 };
         let stage = Stage::Idle { since: now_coarse(), received: 0, first: true };
@@ -159,8 +158,8 @@ impl Client {
             address,
             local,
             forwarding: Forwarding {
-                client: text(address.ip().to_canonical().to_string()),
-                port: text(local.port().to_string()),
+                client: text(address.ip()),
+                port: HeaderValue::from(local.port()),
                 proto: HeaderValue::from_static("http"),
                 trusted: frontend.trusted_proxies.contains(address.ip()),
             },
@@ -403,7 +402,7 @@ impl Client {
     /// Passes a response in between (1xx) on, before the final one.
     pub(super) fn pass_interim(&self, parts: &response::Parts) {
         let mut headers = parts.headers.clone();
-        strip_hop_by_hop(&mut headers);
+        strip_hop_by_hop(&mut headers, HopByHop::Others);
         // It has no body, and a server could set our own cookie by it.
         for name in [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::TRAILER, header::SET_COOKIE] {
             headers.remove(name);
@@ -442,6 +441,23 @@ impl Client {
         count(&counters.bytes_in, now.0 - before.0);
         count(&counters.bytes_out, now.1 - before.1);
     }
+}
+
+/// An address for a header. IPv4 is written by hand: each connection has one, and `Display` takes as long as a whole request's
+/// rules.
+fn text(ip: IpAddr) -> HeaderValue {
+    let text = match ip.to_canonical() {
+        IpAddr::V4(ip) => {
+            let (mut text, mut digits) = (String::with_capacity("255.255.255.255".len()), itoa::Buffer::new());
+            for (place, octet) in ip.octets().into_iter().enumerate() {
+                text.push_str(if place > 0 { "." } else { "" });
+                text.push_str(digits.format(octet));
+            }
+            text
+        }
+        IpAddr::V6(ip) => ip.to_string(),
+    };
+    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
 }
 
 impl Drop for Client {

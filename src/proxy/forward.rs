@@ -111,9 +111,7 @@ fn begin_upload(exchange: &Exchange, body: &Incoming) -> Option<Rc<Upload>> {
 /// Makes the head that the server gets.
 fn prepare_request(parts: &mut request::Parts, screened: Screened, exchange: &mut Exchange) -> Sticky {
     let client = Rc::clone(&exchange.client);
-    if screened.has_hop_by_hop {
-        strip_hop_by_hop(&mut parts.headers);
-    }
+    strip_hop_by_hop(&mut parts.headers, screened.hop_by_hop);
     if let Some(protocol) = client.asked(screened) {
         parts.headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
         parts.headers.insert(header::UPGRADE, protocol.clone());

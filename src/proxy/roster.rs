@@ -1,6 +1,8 @@
 //! The open connections of a worker, and how to reach each.
 
-use std::{collections::HashMap, rc::Rc, task::Waker, time::Duration};
+use std::{rc::Rc, task::Waker, time::Duration};
+
+use rustc_hash::FxHashMap;
 
 use super::{
     client::{Client, Wish},
@@ -19,7 +21,7 @@ const NEWCOMER: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(super) struct Roster {
     next: u64,
-    entries: HashMap<u64, Entry>,
+    entries: FxHashMap<u64, Entry>,
 }
 
 #[derive(Debug, Default)]
