@@ -32,7 +32,7 @@ fn request(lines: &[HeaderValue]) {
     sticky::strip(&mut headers, NAME);
     assert_eq!(sticky::find(&headers, NAME), None);
     let after = pairs(&headers);
-    assert_eq!(found.is_some(), before.iter().any(is_ours));
+    assert_eq!(found.is_some(), before.iter().any(|pair| is_ours(pair)));
     assert_eq!(after, before.into_iter().filter(|pair| !is_ours(pair)).collect::<Vec<_>>());
     if found.is_none() {
         assert_eq!(all(&headers, header::COOKIE), lines.iter().collect::<Vec<_>>(), "byte for byte");
@@ -82,7 +82,7 @@ fn prefixed_response(lines: &[HeaderValue]) {
     let mut headers = before.clone();
     assert_eq!(sticky::add_prefix(&mut headers, NAME, SERVER), sticky::is_set(&before, NAME));
     for (line, after) in lines.iter().zip(all(&headers, header::SET_COOKIE)) {
-        if !sticky::is_set(&with(header::SET_COOKIE, &[line.clone()]), NAME) {
+        if !sticky::is_set(&with(header::SET_COOKIE, std::slice::from_ref(line)), NAME) {
             assert_eq!(line, after, "byte for byte");
             continue;
         }
@@ -110,7 +110,7 @@ fn dates(text: &[u8]) {
     }
 }
 
-fn is_ours(pair: &Vec<u8>) -> bool {
+fn is_ours(pair: &[u8]) -> bool {
     sticky::find(&one(pair), NAME).is_some()
 }
 

@@ -20,6 +20,8 @@ pub(super) struct Sticky {
     pub(super) server: Option<Arc<Server>>,
     /// The dates with which the client gets the cookie again that it has.
     renewed: Option<Dates>,
+    /// When the client got its first cookie, if it says so: it keeps that date when it moves to another server.
+    first: Option<Date>,
 }
 
 /// What one cookie is worth.
@@ -27,11 +29,12 @@ struct Found {
     letter: StickyRequest,
     server: Option<Arc<Server>>,
     renewed: Option<Dates>,
+    first: Option<Date>,
 }
 
 impl Found {
     fn nothing(letter: StickyRequest) -> Self {
-        Self { letter, server: None, renewed: None }
+        Self { letter, server: None, renewed: None, first: None }
     }
 }
 
@@ -44,7 +47,7 @@ impl Sticky {
         if !has_cookie {
             return Self { pool: Some(pool), ..Self::default() };
         }
-        let Found { letter, server, renewed } = find(headers, &pool, policy);
+        let Found { letter, server, renewed, first } = find(headers, &pool, policy);
         exchange.termination.request = letter;
         if letter != StickyRequest::None {
             match policy.mode {
@@ -52,7 +55,7 @@ impl Sticky {
                 CookieMode::Prefix => sticky::strip_prefix(headers, &policy.name),
             }
         }
-        Self { pool: Some(pool), server, renewed }
+        Self { pool: Some(pool), server, renewed, first }
     }
 
     /// The request goes to that server: the one that the cookie names, or another because that one did not take it.
@@ -87,7 +90,8 @@ impl Sticky {
         }
         let deleted = sticky::strip_response(&mut parts.headers, name).then_some(StickyResponse::Deleted);
         let has_it = self.names(server);
-        let dates = if has_it { self.renewed } else { Some(Dates::new(&cookie.lifetime, now(&cookie.lifetime))) };
+        let fresh = || Dates::new(&cookie.lifetime, self.first, now(&cookie.lifetime));
+        let dates = if has_it { self.renewed } else { Some(fresh()) };
         let Some(dates) = dates else { return deleted };
         // A request that waited may have got a server that came meanwhile. One that has left meanwhile has no line any
         // more: its next request is balanced anew.
@@ -111,7 +115,7 @@ fn find(headers: &HeaderMap, pool: &Pool, CookiePolicy { name, mode }: &CookiePo
     for value in sticky::values(headers, name) {
         let found = match mode {
             CookieMode::Insert(InsertedCookie { lifetime, .. }) => judge(value, lifetime, pool),
-            CookieMode::Prefix => named(sticky::prefix_of(value).unwrap_or_default(), None, pool),
+            CookieMode::Prefix => named(sticky::prefix_of(value).unwrap_or_default(), pool),
         };
         if found.server.is_some() {
             return found;
@@ -126,18 +130,18 @@ fn find(headers: &HeaderMap, pool: &Pool, CookiePolicy { name, mode }: &CookiePo
 fn judge(value: &[u8], lifetime: &Lifetime, pool: &Pool) -> Found {
     let (name, dates) = Dates::split(value);
     match dates.judge(lifetime, now(lifetime)) {
-        Verdict::Good => named(name, None, pool),
-        Verdict::Renew(dates) => named(name, Some(dates), pool),
+        Verdict::Good => Found { first: dates.first, ..named(name, pool) },
+        Verdict::Renew(renewed) => Found { renewed: Some(renewed), first: dates.first, ..named(name, pool) },
         Verdict::Expired => Found::nothing(StickyRequest::Expired),
         Verdict::TooOld => Found::nothing(StickyRequest::TooOld),
     }
 }
 
-fn named(name: &[u8], renewed: Option<Dates>, pool: &Pool) -> Found {
+fn named(name: &[u8], pool: &Pool) -> Found {
     match pool.by_cookie(name) {
         None => Found::nothing(StickyRequest::Invalid),
         Some(server) if server.candidacy() == Candidacy::Nobody => Found::nothing(StickyRequest::Down),
-        Some(server) => Found { letter: StickyRequest::Valid, server: Some(Arc::clone(server)), renewed },
+        Some(server) => Found { server: Some(Arc::clone(server)), ..Found::nothing(StickyRequest::Valid) },
     }
 }
 

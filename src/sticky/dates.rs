@@ -87,9 +87,10 @@ impl Dates {
         (name, Self { last: date(), first: date() })
     }
 
-    /// The dates of a new cookie. `now` is not looked at when there is no limit.
-    pub fn new(lifetime: &Lifetime, now: Date) -> Self {
-        Self::default().renewed(lifetime, now)
+    /// The dates of a new cookie, for a user who got the first one at `first`, if he had one. `now` is not looked at when
+    /// there is no limit.
+    pub fn new(lifetime: &Lifetime, first: Option<Date>, now: Date) -> Self {
+        Self { last: None, first }.renewed(lifetime, now)
     }
 
     /// Whether a cookie with these dates is still good. `now` is not looked at when there is no limit.
@@ -161,7 +162,7 @@ mod tests {
     fn dates_are_written_as_haproxy_writes_them() {
         // 23/Nov/2026:00:14:05 in its log.
         assert_eq!(at(1_795_392_845).to_string(), "awOFU");
-        let both = Dates::new(&BOTH, at(NOW));
+        let both = Dates::new(&BOTH, None, at(NOW));
         assert_eq!(both.to_string(), "|awOFU|awOFU");
         assert_eq!(Dates::split(b"c1|awOFU|awOFU"), (&b"c1"[..], both));
         assert_eq!(at(u64::MAX / 2).to_string(), "/////");
@@ -200,17 +201,23 @@ mod tests {
         let now = at(NOW);
         let idle = Lifetime { max_idle: Some(IDLE), max_life: None };
         let life = Lifetime { max_idle: None, max_life: Some(LIFE) };
-        let all = [NONE, idle, life, BOTH].map(|lifetime| Dates::new(&lifetime, now).to_string());
+        let all = [NONE, idle, life, BOTH].map(|lifetime| Dates::new(&lifetime, None, now).to_string());
         assert_eq!(all, ["", "|awOFU", "||awOFU", "|awOFU|awOFU"]);
         for lifetime in [NONE, idle, life, BOTH] {
-            let wanted = Dates::new(&lifetime, now);
+            let wanted = Dates::new(&lifetime, None, now);
             for other in [NONE, idle, life, BOTH] {
-                let given = Dates::new(&other, now);
+                let given = Dates::new(&other, None, now);
                 let verdict = if given == wanted { Verdict::Good } else { Verdict::Renew(wanted) };
                 assert_eq!(given.judge(&lifetime, now), verdict, "{given} under {lifetime:?}");
             }
         }
         assert_eq!(dates(None, Some(NOW - 60)).judge(&life, now), Verdict::Good, "the first date is never renewed");
+    }
+
+    #[test]
+    fn a_user_who_moves_keeps_his_first_date() {
+        assert_eq!(Dates::new(&BOTH, Some(at(NOW - 60)), at(NOW)), dates(Some(NOW), Some(NOW - 60)));
+        assert_eq!(Dates::new(&NONE, Some(at(NOW - 60)), at(NOW)), Dates::default());
     }
 
     proptest! {

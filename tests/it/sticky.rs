@@ -1,5 +1,6 @@
 //! `--cookie`: a user with the cookie stays on one server, which never sees it.
 
+mod cluster;
 mod letters;
 mod prefix;
 mod users;

@@ -66,8 +66,8 @@ fn ask(balancer: &Balancer, pool: usize, path: &str, cookie: &str, set: &str) ->
 
 /// What a cookie says to name a server of the pool.
 fn name_of(balancer: &Balancer, pool: usize, server: &str) -> String {
-    let answers = (0..20).map(|_| ask(balancer, pool, "/learn", "", "S=orig"));
-    let (_, set) = answers.filter(|(by, _)| by == server).next().expect("each server has its turn");
+    let mut answers = (0..20).map(|_| ask(balancer, pool, "/learn", "", "S=orig"));
+    let (_, set) = answers.find(|(by, _)| by == server).expect("each server has its turn");
     let name = set[0].strip_prefix("S=").unwrap().split(['|', '~', ';']).next().unwrap();
     name.to_owned()
 }
@@ -137,6 +137,14 @@ fn the_letters_tell_what_the_cookies_were_worth() {
         assert_eq!(cookies.len(), told.len(), "{what}: {cookies:?}");
         assert!(cookies.iter().zip(told).all(|(cookie, begin)| cookie.starts_with(begin)), "{what}: {cookies:?}");
     }
+    // Whoever has to move keeps the date at which his life began.
+    let first_of = |cookie: &str| {
+        let (_, set) = ask(&balancer, 3, "/life", cookie, "");
+        set[0].split(['|', ';']).nth(2).unwrap().to_owned()
+    };
+    assert_eq!(first_of(&format!("S={dead_dated}|{minute}|{minute}")), minute);
+    assert_eq!(first_of(&format!("S={up_dated}|{minute}|{minute}")), minute);
+    assert_ne!(first_of(&format!("S={up_dated}|{idle}|{idle}")), idle, "a new life");
 }
 
 #[test]
