@@ -21,7 +21,15 @@ const SERVERS: u16 = 1_000;
 
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
-    let pool = pool();
+    let registry = registry();
+    let pool = Arc::clone(&registry.snapshot().pools[0]);
+    criterion.bench_function("change a sticky pool of 1,000 servers", |bench| {
+        bench.iter_batched(
+            || Command::Pools(vec![config(&pool)]),
+            |command| registry.apply(registry.started(), command),
+            BatchSize::SmallInput,
+        );
+    });
     let Some(last) = pool.servers.last() else { return };
     criterion.bench_function("find the server of a cookie among 1,000", |bench| {
         bench.iter(|| pool.by_cookie(black_box(last.cookie.as_bytes())));
@@ -47,7 +55,11 @@ fn main() {
     criterion.final_summary();
 }
 
-fn pool() -> Arc<Pool> {
+fn config(pool: &Pool) -> config::Pool {
+    config::Pool { name: pool.name.clone(), policy: PoolPolicy::clone(&pool.policy), servers: Vec::new() }
+}
+
+fn registry() -> Registry {
     let (now, name) = (Instant::now(), PoolName::parse("nodes"));
     let cookie = CookiePolicy::new("SERVERID", CookieMode::default());
     let (Ok(name), Ok(cookie)) = (name, cookie) else { panic!("the example pool is not valid") };
@@ -60,5 +72,5 @@ fn pool() -> Arc<Pool> {
         Some(ResolvedServer { name, address, weight: Weight::DEFAULT, backup: false, maxconn: None })
     };
     registry.apply(now, Command::Static { pool: name, servers: (1..=SERVERS).filter_map(server).collect() });
-    Arc::clone(&registry.snapshot().pools[0])
+    registry
 }
