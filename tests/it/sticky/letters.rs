@@ -31,7 +31,7 @@ fn balancer(origins: &[&Origin]) -> Balancer {
     for (pool, cookie) in POOLS {
         text += &format!("[[listener]]\nname = \"to-{pool}\"\nbind = \"127.0.0.1:0\"\npool = \"{pool}\"\n");
         text += &format!("[[pool]]\nname = \"{pool}\"\n{cookie}\n");
-        text += "check = { interval = \"1s\", rise = 1, fall = 2 }\n";
+        text += "check = { rise = 1, fall = 2 }\n";
         for (index, origin) in origins.iter().enumerate() {
             text += &format!("[[pool.server]]\nname = \"s{}\"\naddress = \"{}\"\n", index + 1, origin.address);
         }
