@@ -8,7 +8,7 @@
 //! FLOOR 0  model      the vocabulary: ServerId, PoolName, Weight, AdminState, Health, Networks; `eligible()`, the one rule
 //!                     that says whether a server may get a request
 //! FLOOR 1  balance    the algorithms
-//! FLOOR 1  sticky     cookies: read, issue, strip
+//! FLOOR 1  sticky     cookies: read, judge, issue, strip
 //! FLOOR 1  health     the rise/fall machine
 //! FLOOR 1  retry      what may be sent again
 //! FLOOR 1  queue      who waits for a place on a server, and who gets the next one

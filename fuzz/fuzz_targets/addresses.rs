@@ -5,8 +5,8 @@
 use std::fmt::Display;
 
 use lb::{
-    config::{Advertise, HostPort, ListenAddress, StaticServer, parse_duration},
-    model::{CookiePolicy, PoolName, ServerName, Weight, parse_network},
+    config::{Advertise, CookieModeChoice, HostPort, ListenAddress, StaticServer, parse_duration},
+    model::{CookieMode, CookiePolicy, PoolName, SameSite, ServerName, Weight, parse_network},
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -31,7 +31,9 @@ fuzz_target!(|text: &str| {
     one_line(parse_network(text));
     one_line(parse_duration(text));
     one_line(PoolName::parse(text));
-    one_line(CookiePolicy::named(text));
+    one_line(CookiePolicy::new(text, CookieMode::default()));
+    one_line(text.parse::<SameSite>());
+    one_line(text.parse::<CookieModeChoice>());
 });
 
 /// What is wrong is told in one line, whatever was written.

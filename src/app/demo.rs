@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     agent::{self, AgentSettings, Orphans, RestartPolicy},
-    config::{GossipChoice, Host, HostPort, ListenAddress, LogFormat, Overrides},
+    config::{CookieModeChoice, GossipChoice, Host, HostPort, ListenAddress, LogFormat, Overrides},
     model::{NameError, PoolName, ServerName, Weight},
     net::{BindError, bind_udp},
 };
@@ -34,8 +34,10 @@ pub struct DemoSettings {
     pub listen: ListenAddress,
     /// The stats page.
     pub stats: ListenAddress,
-    /// The balancer's cookie, if it is to keep users on a server.
+    /// The cookie that keeps users on a server, if any does.
     pub cookie: Option<String>,
+    /// Whose cookie it is.
+    pub cookie_mode: Option<CookieModeChoice>,
     /// The access log.
     pub log_format: LogFormat,
 }
@@ -74,12 +76,13 @@ pub async fn demo(
     orders: impl Stream<Item = Order> + Unpin,
     ready: impl FnOnce(&Addresses),
 ) -> Result<(), DemoError> {
-    let DemoSettings { listen, stats, cookie, log_format } = settings;
+    let DemoSettings { listen, stats, cookie, cookie_mode, log_format } = settings;
     let overrides = Overrides {
         listen: vec![listen],
         stats: Some(stats),
         gossip: Some(GossipChoice::At(loopback(0))),
         cookie,
+        cookie_mode,
         log_format: Some(log_format),
         ..Overrides::default()
     };

@@ -12,8 +12,8 @@ use http::uri::PathAndQuery;
 use crate::{
     agent::RestartPolicy,
     config::{
-        AddressError, Advertise, CheckChoice, GOSSIP_PORT, GossipChoice, HostPort, ListenAddress, LogFormat, MAX_LIMIT,
-        Overrides, StaticServer, parse_duration,
+        AddressError, Advertise, CheckChoice, CookieModeChoice, GOSSIP_PORT, GossipChoice, HostPort, ListenAddress,
+        LogFormat, MAX_LIMIT, Overrides, StaticServer, parse_duration,
     },
     model::{Algorithm, PoolName, ServerName, Weight},
 };
@@ -105,6 +105,9 @@ pub(super) struct ServeArgs {
     /// Keep each user on one server by a cookie of this name.
     #[arg(long, value_name = "NAME", env = "LB_COOKIE")]
     cookie: Option<String>,
+    /// Whose cookie it is: 'insert' (the balancer's own) or 'prefix' (the app's, completed) [default: insert].
+    #[arg(long, value_name = "MODE", env = "LB_COOKIE_MODE")]
+    cookie_mode: Option<CookieModeChoice>,
     /// How servers are checked: a request, 'tcp' or 'off' [default: 'HEAD /'].
     #[arg(long, value_name = "CHECK", env = "LB_CHECK")]
     check: Option<CheckChoice>,
@@ -143,6 +146,7 @@ impl ServeArgs {
             server_maxconn,
             balance,
             cookie,
+            cookie_mode,
             check,
             check_interval,
             check_rise,
@@ -162,6 +166,7 @@ impl ServeArgs {
             server_maxconn,
             balance,
             cookie,
+            cookie_mode,
             check,
             check_interval,
             check_rise,
@@ -254,6 +259,9 @@ pub(super) struct DemoArgs {
     /// Keep each user on one server by a cookie of this name.
     #[arg(long, value_name = "NAME", env = "LB_COOKIE")]
     pub(super) cookie: Option<String>,
+    /// Whose cookie it is: 'insert' (the balancer's own) or 'prefix' (the app's, NODESESSID) [default: insert].
+    #[arg(long, value_name = "MODE", env = "LB_COOKIE_MODE")]
+    pub(super) cookie_mode: Option<CookieModeChoice>,
     /// Access log on standard output: json, haproxy or off.
     #[arg(long, value_name = "FORMAT", env = "LB_LOG_FORMAT", default_value = "off")]
     pub(super) log_format: LogFormat,

@@ -151,9 +151,9 @@ async fn show_members(args: MembersArgs) -> Result<ExitCode, Failure> {
 async fn run_demo(args: DemoArgs) -> Result<ExitCode, Failure> {
     // Three agents in one log would drown what the balancer says.
     init_tracing("info,lb::agent=warn,lb::cluster=warn");
-    let DemoArgs { listen, stats, cookie, log_format } = args;
+    let DemoArgs { listen, stats, cookie, cookie_mode, log_format } = args;
     let orders = orders().map_err(Failure::start)?;
-    let settings = DemoSettings { listen, stats, cookie, log_format };
+    let settings = DemoSettings { listen, stats, cookie, cookie_mode, log_format };
     demo(settings, orders, |addresses| print!("{}", welcome(addresses))).await.map_err(Failure::start)?;
     Ok(ExitCode::SUCCESS)
 }

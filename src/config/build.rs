@@ -1,5 +1,7 @@
 //! From what is written to what is meant: every value checked, every problem told.
 
+mod cookie;
+
 use std::{
     num::{NonZeroU32, NonZeroUsize},
     time::Duration,
@@ -7,16 +9,17 @@ use std::{
 
 use toml::Spanned;
 
+use self::cookie::override_cookie;
 use super::{
     Advertise, CheckChoice, Config, DEFAULT_FRONTEND, DEFAULT_POOL, Gossip, GossipChoice, HostPort, Limits,
     ListenAddress, Listener, Overrides, Pool, PoolPolicy, Problems, StaticServer, Stats, Timeouts, UpgradeProtocol,
     checker::Checker,
     raw::{
-        Number, OneOrMore, RawCheck, RawConfig, RawCookie, RawGossip, RawLimits, RawListener, RawLog, RawPool,
-        RawQueue, RawServer, RawStats, RawTimeouts, read,
+        Number, OneOrMore, RawCheck, RawConfig, RawGossip, RawLimits, RawListener, RawLog, RawPool, RawQueue,
+        RawServer, RawStats, RawTimeouts, read,
     },
 };
-use crate::model::{CheckPolicy, CookiePolicy, Networks, PoolName, ServerName, Weight, parse_network};
+use crate::model::{CheckPolicy, Networks, PoolName, ServerName, Weight, parse_network};
 
 /// Port of the cluster member, as Serf's.
 pub const GOSSIP_PORT: u16 = 7946;
@@ -158,16 +161,6 @@ impl Checker<'_> {
         }
     }
 
-    fn cookie(&mut self, raw: Spanned<RawCookie>) -> Option<CookiePolicy> {
-        let place = raw.span().start;
-        let RawCookie { name } = raw.into_inner();
-        let Some(name) = name else {
-            self.note(Some(place), "a pool's cookie has no name: name = \"SERVERID\" is expected");
-            return None;
-        };
-        self.convert(name, "cookie name", CookiePolicy::named)
-    }
-
     fn check(&mut self, raw: RawCheck) -> Option<CheckPolicy> {
         let RawCheck { request, interval, rise, fall } = raw;
         let default = CheckPolicy::default();
@@ -292,6 +285,7 @@ fn override_with(config: &mut Config, overrides: &Overrides, checker: &mut Check
         server_maxconn,
         balance,
         cookie,
+        cookie_mode,
         check,
         check_interval,
         check_rise,
@@ -308,12 +302,7 @@ fn override_with(config: &mut Config, overrides: &Overrides, checker: &mut Check
     pool.policy.server_maxconn = server_maxconn.map_or(pool.policy.server_maxconn, NonZeroU32::new);
     pool.servers.extend(servers.iter().cloned());
     pool.policy.balance = balance.unwrap_or(pool.policy.balance);
-    if let Some(name) = cookie {
-        match CookiePolicy::named(name) {
-            Ok(policy) => pool.policy.cookie = Some(policy),
-            Err(message) => checker.note(None, &format!("--cookie: {message}")),
-        }
-    }
+    override_cookie(&mut pool.policy.cookie, cookie.as_deref(), *cookie_mode, checker);
     match check {
         Some(CheckChoice::Off) => pool.policy.check = None,
         Some(CheckChoice::Kind(kind)) => {

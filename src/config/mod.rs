@@ -19,7 +19,7 @@ mod upgrade;
 pub use address::{AddressError, Advertise, Host, HostPort, ListenAddress};
 pub use build::{GOSSIP_PORT, MAX_LIMIT, Source};
 pub use checker::parse_duration;
-pub use overrides::{CheckChoice, GossipChoice, Overrides};
+pub use overrides::{CheckChoice, CookieModeChoice, GossipChoice, Overrides};
 pub use problem::{Problem, Problems};
 pub use types::{
     Config, DEFAULT_FRONTEND, DEFAULT_POOL, Gossip, Limits, Listener, LogFormat, Pool, PoolPolicy, STATS_PROXY,

@@ -26,8 +26,10 @@ pub struct Overrides {
     pub server_maxconn: Option<u32>,
     /// How the first pool is balanced.
     pub balance: Option<Algorithm>,
-    /// The first pool's cookie.
+    /// Name of the first pool's cookie.
     pub cookie: Option<String>,
+    /// Whose cookie it is.
+    pub cookie_mode: Option<CookieModeChoice>,
     /// How the first pool is checked.
     pub check: Option<CheckChoice>,
     /// Time between checks of the first pool.
@@ -58,6 +60,28 @@ impl FromStr for GossipChoice {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if text == "off" { Ok(Self::Off) } else { text.parse().map(Self::At) }
+    }
+}
+
+/// `--cookie-mode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CookieModeChoice {
+    /// The balancer's own.
+    #[default]
+    Insert,
+    /// The application's.
+    Prefix,
+}
+
+impl FromStr for CookieModeChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "insert" => Ok(Self::Insert),
+            "prefix" => Ok(Self::Prefix),
+            _ => Err(format!("{text:?} is no mode of a cookie: 'insert' or 'prefix' is expected")),
+        }
     }
 }
 

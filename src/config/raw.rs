@@ -42,7 +42,7 @@ pub(super) struct RawListener {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(untagged, expecting = "expected an address or a list of addresses")]
+#[serde(untagged, expecting = "expected a text or a list of texts")]
 pub(super) enum OneOrMore {
     One(String),
     More(Vec<String>),
@@ -65,6 +65,14 @@ pub(super) struct RawPool {
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(super) struct RawCookie {
     pub(super) name: Option<Text>,
+    pub(super) mode: Option<Text>,
+    pub(super) preserve: bool,
+    pub(super) http_only: bool,
+    pub(super) secure: bool,
+    pub(super) same_site: Option<Text>,
+    pub(super) domain: Option<Spanned<OneOrMore>>,
+    pub(super) max_idle: Option<Text>,
+    pub(super) max_life: Option<Text>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::*;
-use crate::model::CheckKind;
+use crate::model::{CheckKind, CookieMode, CookiePolicy, InsertedCookie, SameSite};
 
 fn build(text: &str, overrides: &Overrides) -> Result<Config, Problems> {
     Config::build(Some(Source { name: "lb.toml", text }), overrides, NonZeroUsize::MIN)
@@ -42,7 +42,7 @@ fn a_whole_file_is_read() {
         [[pool]]
         name = "apps"
         balance = "roundrobin"
-        cookie = { name = "SERVERID" }
+        cookie = { name = "SERVERID", secure = true, same-site = "none", domain = ["a.example", ".b.example"], max-life = "8h" }
         check = { request = "tcp", interval = "500ms", rise = 1, fall = 2 }
         retries = 1
         server-maxconn = 20
@@ -76,6 +76,14 @@ fn a_whole_file_is_read() {
     let pool = &config.pools[0];
     assert_eq!((config.workers.get(), config.listeners[0].bind.len(), pool.servers.len()), (3, 2, 2));
     assert_eq!(pool.policy.check.as_ref().unwrap().kind, CheckKind::Tcp);
+    let CookiePolicy { name, mode: CookieMode::Insert(cookie) } = pool.policy.cookie.clone().unwrap() else { panic!() };
+    assert_eq!(
+        (name.as_str(), cookie.domains.as_slice()),
+        ("SERVERID", &["a.example".into(), ".b.example".into()][..])
+    );
+    assert_eq!((cookie.secure, cookie.http_only, cookie.preserve), (true, false, false));
+    assert_eq!((cookie.same_site, cookie.lifetime.max_idle), (Some(SameSite::None), None));
+    assert_eq!(cookie.lifetime.max_life, Some(Duration::from_secs(8 * 3600)));
     assert_eq!((pool.servers[1].name.as_str(), pool.servers[1].backup), ("10.0.0.2:3000", true));
     let limits = |index: usize| pool.policy.limit(pool.servers[index].maxconn).map(NonZeroU32::get);
     assert_eq!((limits(0), limits(1), pool.policy.queue_length), (None, Some(20), 50));
@@ -179,4 +187,53 @@ fn a_bad_cookie_name_on_the_command_line_is_told() {
     let overrides = Overrides { cookie: Some("a b".into()), ..Overrides::default() };
     let told = Config::build(None, &overrides, NonZeroUsize::MIN).unwrap_err().to_string();
     assert!(told.starts_with("--cookie: \"a b\" is no name for a cookie"), "{told}");
+}
+
+fn cookie(text: &str, overrides: &Overrides) -> CookiePolicy {
+    build(text, overrides).unwrap().pools[0].policy.cookie.clone().unwrap()
+}
+
+#[test]
+fn everything_that_is_wrong_with_a_cookie_is_told() {
+    let told = problems(
+        "[[pool]]\n[pool.cookie]\nmode = \"rewrite\"\nsame-site = \"none\"\nmax-idle = \"0\"\nmax-life = \"8\"\ndomain = [\"a.example\", \"b;c\"]\n\
+         [[pool]]\nname = \"b\"\n[pool.cookie]\nname = \"__Host-S\"\n[[pool]]\nname = \"c\"\n[pool.cookie]\nname = \"S\"\nmode = \"prefix\"\nsecure = true\n",
+    );
+    for expected in [
+        "lb.toml:2: a pool's cookie has no name",
+        "lb.toml:3: mode: \"rewrite\" is no mode of a cookie: 'insert' or 'prefix' is expected",
+        "lb.toml:4: same-site: browsers drop a cookie with \"none\" that is not secure: say secure = true",
+        "lb.toml:5: max-idle: \"0\" is too short",
+        "lb.toml:6: max-life: \"8\" is no time",
+        "lb.toml:7: domain: \"b;c\" is no domain",
+        "lb.toml:11: cookie name: browsers drop a cookie named __Host-S that is not secure",
+        "lb.toml:16: mode: the application's cookie keeps its own attributes",
+    ] {
+        assert!(told.contains(expected), "{expected}\nis missing in\n{told}");
+    }
+    assert_eq!(told.lines().count(), 8, "{told}");
+}
+
+#[test]
+fn the_command_line_names_the_cookie_and_the_file_its_attributes() {
+    let text = "[[pool]]\ncookie = { name = \"S\", http-only = true }\n";
+    let overrides = |name: Option<&str>, cookie_mode| Overrides {
+        cookie: name.map(str::to_owned),
+        cookie_mode,
+        ..Overrides::default()
+    };
+    let kept = InsertedCookie { http_only: true, ..InsertedCookie::default() };
+    for (name, mode) in [(None, None), (Some("T"), None), (Some("T"), Some(CookieModeChoice::Insert))] {
+        let policy = cookie(text, &overrides(name, mode));
+        assert_eq!((policy.name.as_str(), policy.mode), (name.unwrap_or("S"), CookieMode::Insert(kept.clone())));
+    }
+    let told = |text, overrides: &Overrides| build(text, overrides).unwrap_err().to_string();
+    let prefix = Some(CookieModeChoice::Prefix);
+    assert!(told(text, &overrides(None, prefix)).contains("--cookie-mode prefix: the application's cookie keeps"));
+    assert!(told("", &overrides(None, prefix)).contains("--cookie-mode says nothing without a cookie"));
+    assert!(told("", &overrides(Some("__Secure-S"), None)).contains("--cookie: browsers drop"));
+    assert_eq!(cookie("", &overrides(Some("S"), prefix)).mode, CookieMode::Prefix);
+    let of_app = "[[pool]]\ncookie = { name = \"S\", mode = \"prefix\" }\n";
+    assert_eq!(cookie(of_app, &overrides(Some("T"), None)).mode, CookieMode::Prefix);
+    assert_eq!(cookie(of_app, &overrides(None, Some(CookieModeChoice::Insert))).mode, CookieMode::default());
 }

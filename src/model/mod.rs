@@ -6,6 +6,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod check;
+mod cookie;
 mod id;
 mod networks;
 mod outcome;
@@ -14,9 +15,10 @@ mod state;
 mod weight;
 
 pub use check::{CheckReport, CheckStatus};
+pub use cookie::{CookieMode, CookiePolicy, InsertedCookie, Lifetime, SameSite};
 pub use id::{NameError, NodeId, PoolName, ServerId, ServerName};
 pub use networks::{Networks, parse_network};
 pub use outcome::{Cause, Phase, StickyRequest, StickyResponse, Termination};
-pub use policy::{Algorithm, CheckKind, CheckPolicy, CookiePolicy};
+pub use policy::{Algorithm, CheckKind, CheckPolicy};
 pub use state::{AdminState, Candidacy, Health, NodeState, ServerState, eligible};
 pub use weight::{Weight, WeightError};

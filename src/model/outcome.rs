@@ -42,7 +42,7 @@ pub enum Phase {
     Data,
 }
 
-/// What the request's cookie was worth: the third letter.
+/// What the request's cookie was worth: the third letter (HAProxy's configuration manual, section 8.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum StickyRequest {
     /// The pool has no cookie.
@@ -52,13 +52,17 @@ pub enum StickyRequest {
     None,
     /// It names no server that we know.
     Invalid,
-    /// Its server is down or in maintenance.
+    /// Its server is down, in maintenance, about to stop, or did not take the request.
     Down,
+    /// It was not used for too long (`max-idle`).
+    Expired,
+    /// It was first given out too long ago (`max-life`).
+    TooOld,
     /// It chose the server.
     Valid,
 }
 
-/// What was done to the response's cookie: the fourth letter.
+/// What was done to the response's cookie: the fourth letter (the same section).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum StickyResponse {
     /// The pool has no cookie.
@@ -68,6 +72,14 @@ pub enum StickyResponse {
     None,
     /// One was inserted.
     Inserted,
+    /// The client's own was given another date.
+    Updated,
+    /// The server's passed as it was.
+    Provided,
+    /// The server's got the server's name before it.
+    Rewritten,
+    /// The server's was deleted, and none inserted.
+    Deleted,
 }
 
 /// The whole termination state; `Display` writes the four letters, such as `--VN` or `SC--`.
@@ -110,12 +122,18 @@ impl Termination {
             StickyRequest::None => b'N',
             StickyRequest::Invalid => b'I',
             StickyRequest::Down => b'D',
+            StickyRequest::Expired => b'E',
+            StickyRequest::TooOld => b'O',
             StickyRequest::Valid => b'V',
         };
         let response = match self.response {
             StickyResponse::Off => b'-',
             StickyResponse::None => b'N',
             StickyResponse::Inserted => b'I',
+            StickyResponse::Updated => b'U',
+            StickyResponse::Provided => b'P',
+            StickyResponse::Rewritten => b'R',
+            StickyResponse::Deleted => b'D',
         };
         [cause, phase, request, response]
     }

@@ -1,4 +1,4 @@
-//! What an operator asks of a pool: how to balance it, how to keep users on a server, how to check it.
+//! What an operator asks of a pool: how to balance it, how to check it.
 
 use std::time::Duration;
 
@@ -36,28 +36,6 @@ impl std::str::FromStr for Algorithm {
             let words: Vec<_> = Self::ALL.iter().map(|algorithm| algorithm.word()).collect();
             format!("{text:?} is not supported: one of {} is expected", words.join(", "))
         })
-    }
-}
-
-/// Stickiness by a cookie that the balancer inserts (HAProxy: `cookie NAME insert indirect nocache`).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CookiePolicy {
-    /// Name of the cookie, a token (RFC 6265 section 4.1.1).
-    pub name: String,
-}
-
-impl CookiePolicy {
-    /// Stickiness by a cookie of that name.
-    ///
-    /// # Errors
-    /// When the name is not a token (RFC 9110 section 5.6.2).
-    pub fn named(name: &str) -> Result<Self, String> {
-        let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-        if !name.is_empty() && name.bytes().all(is_token) {
-            Ok(Self { name: name.to_owned() })
-        } else {
-            Err(format!("{name:?} is no name for a cookie: letters, digits and !#$%&'*+-.^_`|~ are allowed"))
-        }
     }
 }
 

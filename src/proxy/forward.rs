@@ -12,15 +12,14 @@ use super::{
     exchange::Exchange,
     progress::Upload,
     queue::find_place,
+    sticky::Sticky,
     tunnel,
     upload::Sending,
 };
 use crate::{
     http_rules::{Fault, Screened, add_forwarding_headers, prepare_response, strip_hop_by_hop},
-    model::{Candidacy, CookiePolicy, StickyRequest, StickyResponse},
-    registry::{Pool, Server},
+    registry::Server,
     retry::{Decision, Failure, History, decide, is_idempotent},
-    sticky,
     upstream::Link,
 };
 
@@ -56,7 +55,7 @@ pub(super) async fn forward(passed: Passed) -> Result<Response<ResponseBody>, In
             tracing::debug!("{} gave no valid response: {invalid}", server.name);
             Fault::InvalidResponse
         })?;
-        issue_cookie(&mut parts, &sticky, &server, &mut exchange);
+        sticky.answer(&mut parts, &server, &mut exchange);
         parts.version = Version::HTTP_11;
         if exchange.old && !link.is_done() && link.left().is_none() {
             end_by_closing(&mut parts);
@@ -84,14 +83,6 @@ pub(super) async fn forward(passed: Passed) -> Result<Response<ResponseBody>, In
 fn end_by_closing(parts: &mut response::Parts) {
     parts.version = Version::HTTP_10;
     parts.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-}
-
-/// What stickiness asks for.
-struct Sticky {
-    /// The pool, if it has a cookie.
-    pool: Option<Arc<Pool>>,
-    /// The server that the cookie names, when it may be used.
-    server: Option<Arc<Server>>,
 }
 
 /// The head of a response with the connection it came on.
@@ -122,44 +113,10 @@ fn prepare_request(parts: &mut request::Parts, screened: Screened, exchange: &mu
     add_forwarding_headers(&mut parts.headers, &client.forwarding, screened.has_forwarding);
     parts.version = Version::HTTP_11;
     let Some(pool) = client.worker.pool(&client.frontend.pool) else {
-        return Sticky { pool: None, server: None };
+        return Sticky::default();
     };
     exchange.enter(&pool);
-    let Some(CookiePolicy { name }) = &pool.policy.cookie else { return Sticky { pool: None, server: None } };
-    let cookie = screened.has_cookie.then(|| sticky::find(&parts.headers, name)).flatten();
-    let (found, server) = match cookie {
-        None => (StickyRequest::None, None),
-        Some(value) => match pool.by_cookie(value) {
-            None => (StickyRequest::Invalid, None),
-            Some(server) if server.candidacy() == Candidacy::Nobody => (StickyRequest::Down, None),
-            Some(server) => (StickyRequest::Valid, Some(Arc::clone(server))),
-        },
-    };
-    if found != StickyRequest::None {
-        sticky::strip(&mut parts.headers, name);
-    }
-    exchange.termination.request = found;
-    exchange.termination.response = StickyResponse::None;
-    Sticky { pool: Some(pool), server }
-}
-
-/// Gives the client a cookie for the server, unless it has it already.
-fn issue_cookie(parts: &mut response::Parts, sticky: &Sticky, server: &Server, exchange: &mut Exchange) {
-    let Some(pool) = &sticky.pool else { return };
-    if let Some(CookiePolicy { name }) = &pool.policy.cookie {
-        sticky::strip_response(&mut parts.headers, name);
-    }
-    let has_it = sticky.server.as_ref().is_some_and(|named| named.id == server.id);
-    // A server that has left meanwhile has no line any more: its next request is balanced anew.
-    let cookie = || {
-        // A request that waited may have got a server that came meanwhile.
-        let now = || exchange.client.worker.pool(&pool.name)?.set_cookie(server.id).cloned();
-        pool.set_cookie(server.id).cloned().or_else(now)
-    };
-    if let Some(cookie) = (!has_it).then(cookie).flatten() {
-        sticky::issue(&mut parts.headers, parts.status, cookie);
-        exchange.termination.response = StickyResponse::Inserted;
-    }
+    Sticky::read(&mut parts.headers, screened.has_cookie, pool, exchange)
 }
 
 /// Sends the request to one server after another until one answers or `retry` says that it is enough.
@@ -174,6 +131,7 @@ async fn send(mut outgoing: Outgoing<'_>, sticky: &Sticky, exchange: &mut Exchan
             Some(server) => (server, None),
             None => {
                 let server = find_place(&pool, named.take(), &tried, exchange).await?;
+                sticky.goes_to(&server, exchange);
                 let kept = if resent { None } else { client.worker.idle.borrow_mut().take(server.id) };
                 (server, kept)
             }

@@ -24,6 +24,7 @@ mod queue;
 mod relief;
 mod roster;
 mod stack;
+mod sticky;
 mod tunnel;
 mod upload;
 mod worker;

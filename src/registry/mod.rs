@@ -7,6 +7,7 @@
 //! Counters live beside the snapshot and outlast it; each worker writes its own and whoever looks sums them up.
 
 mod command;
+mod cookies;
 mod counters;
 mod events;
 mod live;

@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::{
+    cookies::Cookies,
     live::PoolLive,
     place::{Claim, Place},
     server::Server,
@@ -15,9 +16,9 @@ use http::HeaderValue;
 use crate::{
     balance::RoundRobin,
     config::PoolPolicy,
-    model::{Candidacy, CookiePolicy, PoolName, ServerId, Weight},
+    model::{Candidacy, CookieMode, CookiePolicy, PoolName, ServerId, Weight},
     queue::Wish,
-    sticky,
+    sticky::Dates,
 };
 
 /// One pool at one moment.
@@ -36,8 +37,7 @@ pub struct Pool {
     order: RoundRobin,
     /// Whether any server has a limit.
     is_limited: bool,
-    /// The Set-Cookie line of each server, in their order; none without stickiness.
-    set_cookies: Vec<Option<HeaderValue>>,
+    cookies: Cookies,
 }
 
 impl Pool {
@@ -51,11 +51,9 @@ impl Pool {
             if takes_turns { server.weight } else { Weight::ZERO }
         };
         let order = RoundRobin::new(&servers.iter().map(turns).collect::<Vec<_>>());
-        let set_cookies = policy.cookie.as_ref().map_or_else(Vec::new, |CookiePolicy { name }| {
-            servers.iter().map(|server| sticky::set_cookie(name, &server.cookie)).collect()
-        });
+        let cookies = Cookies::new(policy.cookie.as_ref(), &servers);
         let is_limited = servers.iter().any(|server| policy.limit(server.maxconn).is_some());
-        Self { name, policy, servers, live, usable, order, is_limited, set_cookies }
+        Self { name, policy, servers, live, usable, order, is_limited, cookies }
     }
 
     /// A place on the server that a cookie names, or else on the one whose turn it is of those that have a free place and
@@ -96,18 +94,25 @@ impl Pool {
 
     /// The server that a cookie names, whatever its state.
     pub fn by_cookie(&self, value: &[u8]) -> Option<&Arc<Server>> {
-        self.servers.iter().find(|server| server.cookie.as_bytes() == value)
+        self.servers.get(self.cookies.place(value)?)
     }
 
-    /// The Set-Cookie line that leads a user to the server.
-    pub fn set_cookie(&self, id: ServerId) -> Option<&HeaderValue> {
-        let index = self.servers.iter().position(|server| server.id == id)?;
-        self.set_cookies.get(index)?.as_ref()
+    /// The Set-Cookie line that leads a user to the server, with these dates; `None` when the pool inserts no cookie, or
+    /// the server is not there.
+    pub fn set_cookie(&self, id: ServerId, dates: Dates) -> Option<HeaderValue> {
+        let Some(CookiePolicy { name, mode: CookieMode::Insert(cookie) }) = &self.policy.cookie else { return None };
+        let place = self.place(id)?;
+        self.cookies.line((place, self.servers.get(place)?), name, cookie, dates)
     }
 
     /// The server of that identity.
     pub fn by_id(&self, id: ServerId) -> Option<&Arc<Server>> {
-        self.servers.iter().find(|server| server.id == id)
+        self.servers.get(self.place(id)?)
+    }
+
+    /// Later servers have larger identities.
+    fn place(&self, id: ServerId) -> Option<usize> {
+        self.servers.binary_search_by_key(&id, |server| server.id).ok()
     }
 
     /// Servers that may get anybody, without backups.

@@ -9,7 +9,8 @@ use std::{
 use super::*;
 use crate::{
     config::{self, PoolPolicy},
-    model::{CheckReport, CheckStatus, NodeId, NodeState, ServerName, Weight},
+    model::{CheckReport, CheckStatus, CookieMode, CookiePolicy, NodeId, NodeState, ServerId, ServerName, Weight},
+    sticky::Dates,
 };
 
 fn pool_name() -> PoolName {
@@ -149,6 +150,28 @@ fn a_new_boot_at_an_old_address_inherits_nothing() {
     assert_eq!(pool.servers.len(), 1);
     assert_eq!(pool.servers[0].name, old.name);
     assert_ne!((pool.servers[0].id, &pool.servers[0].cookie), (old.id, &old.cookie));
+}
+
+#[test]
+fn each_server_of_a_large_pool_is_found_by_its_cookie_and_no_other_value() {
+    let cookie = CookiePolicy::new("S", CookieMode::default()).ok();
+    let (registry, now) = registry(PoolPolicy { cookie, ..unchecked() });
+    let servers =
+        |wanted: fn(&u16) -> bool| (1..=1000).filter(wanted).map(|port| fixed(&format!("s{port}"), port, false));
+    for wanted in [|_: &u16| true, |port: &u16| port.is_multiple_of(3), |port: &u16| port.is_multiple_of(2)] {
+        registry.apply(now, Command::Static { pool: pool_name(), servers: servers(wanted).collect() });
+        let pool = pool(&registry);
+        for server in &pool.servers {
+            assert_eq!(pool.by_cookie(server.cookie.as_bytes()).map(|found| found.id), Some(server.id));
+            assert_eq!(pool.by_id(server.id).map(|found| found.id), Some(server.id));
+            let line = format!("S={}; path=/", server.cookie);
+            assert_eq!(pool.set_cookie(server.id, Dates::default()).unwrap(), line);
+            assert!(pool.by_cookie(&server.cookie.as_bytes()[1..]).is_none());
+        }
+        assert!(
+            pool.by_cookie(b"0123456789abcdef").is_none() && pool.set_cookie(ServerId(0), Dates::default()).is_none()
+        );
+    }
 }
 
 #[test]

@@ -290,7 +290,7 @@ impl Writer {
         Snapshot { version: self.version, pools: self.pools.iter().map(pool).collect() }
     }
 
-    /// Identities, numbers and names are unique.
+    /// Identities, numbers and names are unique, and servers stand in the order in which they came.
     fn check_invariants(&self) {
         if cfg!(debug_assertions) {
             let all: Vec<_> = self.pools.iter().flat_map(|entry| &entry.servers).map(|server| server.id).collect();
@@ -299,6 +299,7 @@ impl Writer {
             for entry in &self.pools {
                 let names: HashSet<_> = entry.servers.iter().map(|server| &server.name).collect();
                 assert_eq!(names.len(), entry.servers.len(), "a name was given twice in {}", entry.name);
+                assert!(entry.servers.is_sorted_by_key(|server| server.id), "servers out of order in {}", entry.name);
             }
         }
     }

@@ -1,8 +1,13 @@
 //! `--cookie`: a user with the cookie stays on one server, which never sees it.
 
+mod cluster;
+mod letters;
+mod prefix;
+mod users;
+
 use std::collections::BTreeSet;
 
-use crate::support::{Balancer, Closed, Origin, PATIENCE, Response, wait_until};
+use crate::support::{Balancer, Closed, Origin, PATIENCE, Response, config_file, wait_until};
 
 fn two(extra: &[&str]) -> ([Origin; 2], Balancer) {
     let origins = [Origin::named("s1"), Origin::named("s2")];
@@ -63,6 +68,47 @@ fn the_server_gets_the_other_cookies_byte_for_byte() {
     assert_eq!(sent(&format!("a=\"1 2\"; {cookie}; b=x=y;c")), "a=\"1 2\"; b=x=y;c");
     assert_eq!(sent(&format!("{cookie}; a=1")), "a=1");
     assert_eq!(sent(&cookie), "", "a line that held nothing else goes");
+    // A browser that speaks HTTP/2 sends each cookie on a line of its own.
+    let crumbs = format!("a=1\r\nCookie: {cookie}\r\nCookie: b=\"x y\" ;c\r\nCookie: d=4; {cookie};e");
+    assert_eq!(sent(&crumbs), "a=1|b=\"x y\" ;c|d=4;e");
+}
+
+#[test]
+fn of_several_cookies_the_first_that_names_a_server_counts() {
+    let (_origins, balancer) = two(&[]);
+    let mut cookies: Vec<(String, String)> =
+        (0..2).map(|_| balancer.client().get("/")).map(|response| (response.text(), cookie(&response))).collect();
+    for _ in 0..2 {
+        let [(first, one), (_, two)] = &cookies[..] else { panic!("{cookies:?}") };
+        let lines = [
+            format!("{one}; {two}"),
+            format!("a=1; {one}\r\nCookie: {two}"),
+            // One that was set for a domain which is not configured any more comes first for ever.
+            format!("SERVERID=gone; {one}; {two}"),
+            format!("SERVERID=\r\nCookie: SERVERID=0000000000000000; {one}"),
+        ];
+        for line in lines {
+            let response = balancer.client().try_get("/", &format!("Cookie: {line}\r\n")).unwrap();
+            assert_eq!((&response.text(), response.head.one("set-cookie")), (first, None), "{line}");
+        }
+        cookies.reverse();
+    }
+}
+
+#[test]
+fn the_cookie_has_the_attributes_of_the_file() {
+    let origin = Origin::named("s1");
+    let file = config_file(
+        "[[pool]]\n[pool.cookie]\nname = \"SERVERID\"\nhttp-only = true\nsecure = true\nsame-site = \"strict\"\n\
+         domain = [\"a.example\", \".b.example\"]\nmax-idle = \"30m\"\nmax-life = \"8h\"\n",
+    );
+    let balancer = Balancer::alone(&["--config", file.path().to_str().unwrap(), &origin.as_server("s1")]);
+    let response = balancer.client().get("/");
+    let set = response.head.one("set-cookie").unwrap();
+    let (pair, attributes) = set.split_once("; ").unwrap();
+    assert_eq!(attributes, "path=/; domain=a.example; domain=.b.example; HttpOnly; Secure; SameSite=Strict");
+    let [name, last, first] = pair.split('|').collect::<Vec<_>>()[..] else { panic!("{set}") };
+    assert!(name.starts_with("SERVERID=") && last == first && last.len() == 5, "{set}");
 }
 
 #[test]
