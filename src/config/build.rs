@@ -11,6 +11,7 @@ use super::{
     Advertise, CheckChoice, Config, DEFAULT_FRONTEND, DEFAULT_POOL, Gossip, GossipChoice, HostPort, Limits,
     ListenAddress, Listener, Overrides, Pool, PoolPolicy, Problems, StaticServer, Stats, Timeouts, UpgradeProtocol,
     checker::Checker,
+    health::waits_in_vain,
     raw::{
         Number, OneOrMore, RawConfig, RawCookie, RawGossip, RawLimits, RawListener, RawLog, RawPool, RawQueue,
         RawServer, RawStats, RawTimeouts, read,
@@ -318,7 +319,11 @@ fn override_with(config: &mut Config, overrides: &Overrides, checker: &mut Check
         Some(CheckChoice::Off) => pool.policy.check = None,
         Some(CheckChoice::Kind(kind)) => {
             let policy = pool.policy.check.take().unwrap_or_default();
-            pool.policy.check = Some(CheckPolicy { kind: kind.clone(), ..policy });
+            let policy = CheckPolicy { kind: kind.clone(), ..policy };
+            if waits_in_vain(&policy) {
+                checker.note(None, "--check: an answer to HEAD has no body, and the file's expect-body waits for one");
+            }
+            pool.policy.check = Some(policy);
         }
         None => {}
     }

@@ -60,7 +60,7 @@ impl Checker<'_> {
             None => policy,
         };
         match &policy.kind {
-            CheckKind::Http { method, .. } if *method == Method::HEAD && policy.http.expect_body.is_some() => {
+            CheckKind::Http { .. } if waits_in_vain(&policy) => {
                 let message = "expect-body: an answer to HEAD has no body: request = \"GET /…\" is expected with it";
                 self.note(body_place, message);
             }
@@ -156,6 +156,14 @@ impl Checker<'_> {
         let message = format!("success-rate-factor: {value} is out of range: 0 to 1000 is expected");
         self.note(Some(factor.span().start), &message);
         None
+    }
+}
+
+/// Whether the check expects a body in answers that have none.
+pub(super) fn waits_in_vain(policy: &CheckPolicy) -> bool {
+    match &policy.kind {
+        CheckKind::Http { method, path: _ } => *method == Method::HEAD && policy.http.expect_body.is_some(),
+        CheckKind::Tcp => false,
     }
 }
 

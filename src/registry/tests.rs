@@ -1,5 +1,7 @@
 //! The registry as its users see it.
 
+mod health;
+
 use std::{
     net::SocketAddr,
     sync::Arc,

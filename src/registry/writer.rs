@@ -310,7 +310,15 @@ impl Entry {
             change(&mut after);
             let (before, state) = (slot.state(), after.state());
             let settings = |server: &Server| {
-                (server.weight, server.backup, server.maxconn, server.check_port, server.node, server.ejected)
+                (
+                    server.weight,
+                    server.backup,
+                    server.maxconn,
+                    server.check_port,
+                    server.node,
+                    server.health,
+                    server.ejected,
+                )
             };
             if before == state && settings(&after) == settings(slot) {
                 continue;
