@@ -68,6 +68,8 @@ impl fmt::Display for StatusSet {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -77,6 +79,23 @@ mod tests {
         assert_eq!([199, 200, 299, 300, 401, 402, 503].map(inside), [false, true, true, false, true, false, true]);
         assert_eq!(set.to_string(), "200-299,401,503");
         assert_eq!(StatusSet::default().to_string(), "200-399");
+    }
+
+    proptest! {
+        #[test]
+        fn a_set_is_written_as_it_is_read(ranges in prop::collection::vec((100u16..=999, 0u16..900), 1..5), status: u16) {
+            let ends = |(first, length): (u16, u16)| (first, (first + length).min(999));
+            let text: Vec<_> = ranges.iter().map(|range| format!("{}-{}", ends(*range).0, ends(*range).1)).collect();
+            let set: StatusSet = text.join(",").parse().unwrap();
+            prop_assert_eq!(set.to_string().parse(), Ok(set.clone()));
+            let inside = ranges.iter().map(|range| ends(*range)).any(|(first, last)| (first..=last).contains(&status));
+            prop_assert_eq!(set.contains(status), inside);
+        }
+
+        #[test]
+        fn any_text_is_a_set_or_none(text in "[0-9, -]{0,20}|.{0,20}") {
+            let _ = text.parse::<StatusSet>();
+        }
     }
 
     #[test]

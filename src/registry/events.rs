@@ -114,7 +114,7 @@ fn reason(server: &Server) -> String {
     format!(", reason: {}{code}{info}, check duration: {}ms", status.description(), duration.as_millis())
 }
 
-/// How many servers take traffic.
+/// How many servers take traffic, without those that do so in a panic alone.
 struct Counts {
     active: usize,
     backup: usize,
@@ -124,7 +124,7 @@ impl Counts {
     fn of(servers: &[Arc<Server>]) -> Self {
         let count = |backup| {
             let serves = |server: &&Arc<Server>| {
-                server.backup == backup && server.candidacy() == crate::model::Candidacy::Everybody
+                server.backup == backup && !server.forced && server.candidacy() == crate::model::Candidacy::Everybody
             };
             servers.iter().filter(serves).count()
         };
