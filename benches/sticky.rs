@@ -69,7 +69,7 @@ fn registry() -> Registry {
     let server = |number: u16| {
         let name = ServerName::parse(&format!("s{number}")).ok()?;
         let address = Some(SocketAddr::from(([127, 0, 0, 1], number)));
-        Some(ResolvedServer { name, address, weight: Weight::DEFAULT, backup: false, maxconn: None })
+        Some(ResolvedServer { name, address, weight: Weight::DEFAULT, backup: false, maxconn: None, check_port: None })
     };
     registry.apply(now, Command::Static { pool: name, servers: (1..=SERVERS).filter_map(server).collect() });
     registry

@@ -7,18 +7,22 @@
 
 mod check;
 mod cookie;
+mod http_check;
 mod id;
 mod networks;
 mod outcome;
+mod outlier;
 mod policy;
 mod state;
 mod weight;
 
 pub use check::{CheckReport, CheckStatus};
 pub use cookie::{CookieMode, CookiePolicy, InsertedCookie, Lifetime, SameSite};
+pub use http_check::{HttpCheck, StatusSet};
 pub use id::{NameError, NodeId, PoolName, ServerId, ServerName};
 pub use networks::{Networks, parse_network};
 pub use outcome::{Cause, Phase, StickyRequest, StickyResponse, Termination};
-pub use policy::{Algorithm, CheckKind, CheckPolicy};
+pub use outlier::{Ejection, OutlierPolicy, Outlying};
+pub use policy::{Algorithm, CheckKind, CheckPolicy, RetryOn};
 pub use state::{AdminState, Candidacy, Health, NodeState, ServerState, eligible};
 pub use weight::{Weight, WeightError};

@@ -21,6 +21,7 @@ mod demo;
 mod descriptors;
 mod faults;
 mod hazards;
+mod health;
 mod idle;
 mod keep_alive;
 mod leaving;

@@ -83,6 +83,7 @@ fn stats(live: &FrontendLive, uptime: Duration) -> Proxy {
         traffic: Traffic { sessions_limit, bytes_in, bytes_out, ..Traffic::default() },
         upstream: Upstream { unchanged: uptime, downs: Some(0), ..Upstream::default() },
         is_up: true,
+        panics: false,
         counts: None,
     };
     Proxy {
@@ -148,6 +149,7 @@ fn backend(pool: &Pool, limit: Option<u64>, now: Instant, uptime: Duration) -> P
             ..upstream
         },
         is_up: pool.is_up(),
+        panics: pool.panics(),
         counts: None,
     };
     Proxy {
@@ -161,8 +163,9 @@ fn backend(pool: &Pool, limit: Option<u64>, now: Instant, uptime: Duration) -> P
 
 fn server(server: &registry::Server, pool: &Pool, now: Instant, uptime: Duration) -> Server {
     let live = &server.live;
-    let CheckRecord { last, failures, downs, down_since, downtime } = live.record();
-    let check = pool.policy.check.as_ref().map(|policy| Check { rise: policy.rise, fall: policy.fall, failures, last });
+    let CheckRecord { last, failures, met, downs, down_since, downtime } = live.record();
+    let check =
+        pool.policy.check.as_ref().map(|policy| Check { rise: policy.rise, fall: policy.fall, failures, met, last });
     let is_checked = check.is_some();
     let (traffic, upstream) =
         upstream(live.totals(), live.times(), gauges(&live.in_flight, &live.request_rate), uptime);
@@ -182,6 +185,7 @@ fn server(server: &registry::Server, pool: &Pool, now: Instant, uptime: Duration
             ..upstream
         },
         state: server.state(),
+        ejection: server.ejection(),
         is_backup: server.backup,
         queue_limit: limit.map(|_| pool.policy.queue_length as u64),
         idle_connections: u64::from(live.idle.load(Ordering::Relaxed)),
@@ -265,6 +269,7 @@ mod tests {
             weight: Weight::new(weight).unwrap(),
             backup,
             maxconn: None,
+            check_port: None,
         }
     }
 

@@ -197,6 +197,8 @@ pub(super) struct Server {
     pub(super) traffic: Traffic,
     pub(super) upstream: Upstream,
     pub(super) state: ServerState,
+    /// Why it is ejected, if it is.
+    pub(super) ejection: Option<String>,
     pub(super) is_backup: bool,
     pub(super) idle_connections: u64,
     /// Requests that may wait in its pool; `None` when it is never full.
@@ -212,6 +214,8 @@ pub(super) struct Check {
     pub(super) fall: u32,
     /// Checks that failed while it was up.
     pub(super) failures: u64,
+    /// Failures that requests met while it was up.
+    pub(super) met: u64,
     pub(super) last: Option<CheckReport>,
 }
 
@@ -241,15 +245,19 @@ impl Server {
             Health::Unchecked => None,
             Health::Initial => Some(0),
             Health::Down { passed, rise: _ } => Some(passed),
-            Health::Up { failed, fall } => Some((rise + fall).saturating_sub(1 + failed)),
+            Health::Up { failed, fall } | Health::Stopping { failed, fall } => {
+                Some((rise + fall).saturating_sub(1 + failed))
+            }
+            // Only one that passes its checks is ejected.
+            Health::Ejected => Some((rise + self.running_check()?.fall).saturating_sub(1)),
         }
     }
 
     /// Down with nothing that speaks for it: what the page's "Hide 'DOWN' servers" hides, with maintenance.
     fn is_plainly_down(&self) -> bool {
         match self.health() {
-            None | Some(Health::Initial | Health::Down { passed: 0, .. }) => true,
-            Some(Health::Unchecked | Health::Up { .. } | Health::Down { .. }) => false,
+            None | Some(Health::Initial | Health::Ejected | Health::Down { passed: 0, .. }) => true,
+            Some(Health::Unchecked | Health::Up { .. } | Health::Stopping { .. } | Health::Down { .. }) => false,
         }
     }
 
@@ -264,6 +272,8 @@ pub(super) struct Backend {
     pub(super) traffic: Traffic,
     pub(super) upstream: Upstream,
     pub(super) is_up: bool,
+    /// Whether servers are used that are down, because too few are up.
+    pub(super) panics: bool,
     /// Servers that are up, of all; set when some of them are hidden, so that nobody takes what is left for the whole.
     pub(super) counts: Option<(usize, usize)>,
 }

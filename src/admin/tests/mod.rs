@@ -59,9 +59,10 @@ pub(super) fn server(name: &str, state: ServerState) -> Server {
         traffic: Traffic::default(),
         upstream: Upstream { weight: 1, active: 1, downs: Some(0), ..Upstream::default() },
         state,
+        ejection: None,
         is_backup: false,
         idle_connections: 0,
         queue_limit: None,
-        check: Some(Check { rise: 2, fall: 3, failures: 0, last: Some(last) }),
+        check: Some(Check { rise: 2, fall: 3, failures: 0, met: 0, last: Some(last) }),
     }
 }

@@ -58,6 +58,7 @@ async fn start() -> Running {
         weight: Weight::DEFAULT,
         backup: false,
         maxconn: None,
+        check_port: None,
     };
     registry.apply(now, Command::Static { pool: name("nodes"), servers: vec![s1] });
     let member = MemberRow {
