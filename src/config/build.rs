@@ -1,5 +1,7 @@
 //! From what is written to what is meant: every value checked, every problem told.
 
+mod balance;
+
 use std::{
     num::{NonZeroU32, NonZeroUsize},
     time::Duration,
@@ -141,13 +143,28 @@ impl Checker<'_> {
     }
 
     fn pool(&mut self, raw: RawPool) -> Pool {
-        let RawPool { name, balance, cookie, check, retries, server_maxconn, queue, server } = raw;
+        let RawPool {
+            name,
+            balance,
+            hash_balance_factor,
+            slowstart,
+            cookie,
+            check,
+            retries,
+            server_maxconn,
+            queue,
+            server,
+        } = raw;
         let RawQueue { length } = queue;
         let default = PoolPolicy::default();
         Pool {
             name: self.parse(name, "name").unwrap_or_else(default_pool),
             policy: PoolPolicy {
                 balance: self.parse(balance, "balance").unwrap_or_default(),
+                hash_balance_factor: self
+                    .hash_balance_factor(hash_balance_factor)
+                    .unwrap_or(default.hash_balance_factor),
+                slowstart: self.duration_or_zero(slowstart, "slowstart").filter(|time| !time.is_zero()),
                 cookie: cookie.and_then(|cookie| self.cookie(cookie)),
                 check: self.check(check),
                 retries: self.number(retries, "retries", 0..=100).unwrap_or(default.retries),
@@ -307,7 +324,7 @@ fn override_with(config: &mut Config, overrides: &Overrides, checker: &mut Check
     listener.maxconn = maxconn.map_or(listener.maxconn, NonZeroU32::new);
     pool.policy.server_maxconn = server_maxconn.map_or(pool.policy.server_maxconn, NonZeroU32::new);
     pool.servers.extend(servers.iter().cloned());
-    pool.policy.balance = balance.unwrap_or(pool.policy.balance);
+    pool.policy.balance = balance.clone().unwrap_or_else(|| pool.policy.balance.clone());
     if let Some(name) = cookie {
         match CookiePolicy::named(name) {
             Ok(policy) => pool.policy.cookie = Some(policy),

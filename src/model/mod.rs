@@ -5,6 +5,7 @@
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod algorithm;
 mod check;
 mod id;
 mod networks;
@@ -13,10 +14,11 @@ mod policy;
 mod state;
 mod weight;
 
+pub use algorithm::Algorithm;
 pub use check::{CheckReport, CheckStatus};
 pub use id::{NameError, NodeId, PoolName, ServerId, ServerName};
 pub use networks::{Networks, parse_network};
 pub use outcome::{Cause, Phase, StickyRequest, StickyResponse, Termination};
-pub use policy::{Algorithm, CheckKind, CheckPolicy, CookiePolicy};
+pub use policy::{CheckKind, CheckPolicy, CookiePolicy};
 pub use state::{AdminState, Candidacy, Health, NodeState, ServerState, eligible};
 pub use weight::{Weight, WeightError};

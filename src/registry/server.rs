@@ -2,9 +2,10 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 
-use super::live::ServerLive;
-use crate::model::{
-    AdminState, Candidacy, Health, NodeId, NodeState, ServerId, ServerName, ServerState, Weight, eligible,
+use super::{live::ServerLive, warm_up::WarmUp};
+use crate::{
+    balance::WHOLE,
+    model::{AdminState, Candidacy, Health, NodeId, NodeState, ServerId, ServerName, ServerState, Weight, eligible},
 };
 
 /// Where a server came from.
@@ -51,6 +52,8 @@ pub struct Server {
     pub health: Health,
     /// When one of the last three changed.
     pub changed: Instant,
+    /// How warm it is, where the pool has a slow start.
+    pub warm_up: WarmUp,
     /// What a cookie must say to name it: opaque, and another one for another boot.
     pub cookie: Arc<str>,
     /// Its counters.
@@ -61,6 +64,16 @@ impl Server {
     /// Who may be sent to it.
     pub fn candidacy(&self) -> Candidacy {
         eligible(self.operator, self.node, self.health, self.weight)
+    }
+
+    /// What it gets of the pool's requests beside others, in hundredths of a weight of 1.
+    pub fn share(&self) -> u32 {
+        u32::from(self.weight.get()) * self.warm_up.percent()
+    }
+
+    /// Its weight as it is now, rounded up: less than what it was given while it starts slowly.
+    pub fn effective_weight(&self) -> u32 {
+        self.share().div_ceil(WHOLE)
     }
 
     /// Its state as one word.
