@@ -1,37 +1,88 @@
-//! What the pure rooms cost: preparing and asking the round robin, and the rules that every request passes.
+//! What balancing costs, per request and per change of a pool, and what the rules cost that every request passes.
 
-use std::hint::black_box;
+use std::{hint::black_box, net::SocketAddr, sync::Arc, time::Instant};
 
 use criterion::{BatchSize, Criterion};
 use http::{HeaderMap, Request, request::Parts};
-use lb::{balance::RoundRobin, http_rules, model::Weight, sticky};
+use lb::{
+    balance::{Ask, Balancer, Member, hash, mix},
+    config::{self, PoolPolicy},
+    http_rules,
+    model::{Algorithm, NodeId, NodeState, PoolName, ServerName, Weight},
+    registry::{Claim, Command, MemberServer, Pool, Registry},
+    sticky,
+};
 
 /// Servers in the pool that is measured: far more than most have, so that a step per server would show.
-const SERVERS: u16 = 1_000;
+const SERVERS: usize = 1_000;
+/// The algorithms that differ in what they cost; `source` is as `uri`.
+const WORDS: [&str; 6] = ["roundrobin", "leastconn", "random", "uri", "hdr(x-none)", "first"];
+/// Of its fair share a server may have so much in flight, in percent.
+const FACTOR: u16 = 150;
 
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
-    round_robin(&mut criterion);
+    prepare(&mut criterion);
+    choose(&mut criterion);
+    publish(&mut criterion);
     request_rules(&mut criterion);
     cookies(&mut criterion);
     criterion.final_summary();
 }
 
-fn round_robin(criterion: &mut Criterion) {
-    let equal = weights(|_| 1);
-    let mixed = weights(|server| server % 256 + 1);
-    criterion.bench_function("round robin, prepare 1,000 equal servers", |bench| {
-        bench.iter(|| RoundRobin::new(black_box(&equal)));
-    });
-    criterion.bench_function("round robin, prepare 1,000 servers of weights 1 to 256", |bench| {
-        bench.iter(|| RoundRobin::new(black_box(&mixed)));
-    });
-    let order = RoundRobin::new(&mixed);
-    let mut turn = 0;
-    criterion.bench_function("round robin, pick among 1,000 servers", |bench| {
+/// What a change of the servers costs: everything is prepared anew, which happens only when a share changes.
+fn prepare(criterion: &mut Criterion) {
+    let equal = members(|_| 100);
+    let mixed = members(|server| (server as u32 % 256 + 1) * 100);
+    let warming = members(|server| (server as u32 % 256 + 1) * (server as u32 % 100 + 1));
+    for word in WORDS {
+        for (servers, members) in [("equal", &equal), ("mixed", &mixed), ("warming", &warming)] {
+            let algorithm = algorithm(word);
+            criterion.bench_function(&format!("{word}, prepare 1,000 {servers} servers"), |bench| {
+                bench.iter(|| Balancer::new(&algorithm, FACTOR, black_box(members)));
+            });
+        }
+    }
+}
+
+/// What a request costs, with the pool as it is while the balancer runs.
+fn choose(criterion: &mut Criterion) {
+    for word in WORDS {
+        for (load, in_flight) in [("idle", 0), ("busy", 3)] {
+            let (_registry, pool, _places) = pool(word, in_flight);
+            let mut number = 0u64;
+            criterion.bench_function(&format!("{word}, choose among 1,000 {load} servers"), |bench| {
+                bench.iter(|| {
+                    number += 1;
+                    let key = (word != "hdr(x-none)").then(|| mix(number));
+                    pool.choose(&[], black_box(Ask { key, random: mix(!number) })).map(|server| server.id)
+                });
+            });
+        }
+    }
+    criterion
+        .bench_function("hash a path of 24 bytes", |bench| bench.iter(|| hash(black_box(b"/shop/basket/items/12345"))));
+}
+
+/// What a change of one server costs as a whole: the next snapshot, and that the queue learns of it.
+fn publish(criterion: &mut Criterion) {
+    for word in WORDS {
+        let (registry, _pool, _places) = pool(word, 0);
+        let mut weight = 1;
+        criterion.bench_function(&format!("{word}, publish a new weight of one of 1,000 servers"), |bench| {
+            bench.iter(|| {
+                weight = 3 - weight;
+                registry.apply(Instant::now(), member(500, weight));
+            });
+        });
+    }
+    let (registry, _pool, _places) = pool("roundrobin", 0);
+    let mut is_lost = false;
+    criterion.bench_function("roundrobin, publish a change that is none for the algorithm", |bench| {
         bench.iter(|| {
-            turn += 1;
-            order.pick(black_box(turn))
+            is_lost = !is_lost;
+            let node = NodeId(500);
+            registry.apply(Instant::now(), if is_lost { Command::MemberDown(node) } else { Command::MemberUp(node) });
         });
     });
 }
@@ -59,8 +110,46 @@ fn cookies(criterion: &mut Criterion) {
     });
 }
 
-fn weights(of: impl Fn(u16) -> u16) -> Vec<Weight> {
-    (0..SERVERS).filter_map(|server| Weight::new(of(server)).ok()).collect()
+fn algorithm(word: &str) -> Algorithm {
+    word.parse().unwrap_or_default()
+}
+
+fn members(share: impl Fn(usize) -> u32) -> Vec<Member> {
+    (0..SERVERS).map(|server| Member { server, share: share(server), identity: mix(server as u64) }).collect()
+}
+
+fn name() -> PoolName {
+    match PoolName::parse("nodes") {
+        Ok(name) => name,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn member(node: u64, weight: u16) -> Command {
+    let (Ok(name), Ok(weight)) = (ServerName::parse(&format!("s{node}")), Weight::new(weight)) else {
+        panic!("no name or no weight");
+    };
+    let address = SocketAddr::from(([127, 0, 0, 1], 3000 + node as u16));
+    Command::Member(MemberServer {
+        node: NodeId(node),
+        pool: self::name(),
+        name,
+        address,
+        weight,
+        state: NodeState::Ready,
+    })
+}
+
+/// A pool whose servers have so many requests in flight each, as long as the places are kept.
+fn pool(word: &str, in_flight: usize) -> (Registry, Arc<Pool>, Vec<Claim>) {
+    let registry = Registry::new(1, &[], Instant::now());
+    let policy = PoolPolicy { balance: algorithm(word), check: None, ..PoolPolicy::default() };
+    registry.apply(Instant::now(), Command::Pools(vec![config::Pool { name: name(), policy, servers: Vec::new() }]));
+    (0..SERVERS as u64).for_each(|node| registry.apply(Instant::now(), member(node, 1)));
+    let pool = Arc::clone(&registry.snapshot().pools[0]);
+    let each = pool.servers.iter().flat_map(|server| std::iter::repeat_n(server, in_flight));
+    let places = each.map(|server| pool.claim(Some(Arc::clone(server)), &[], Ask::default())).collect();
+    (registry, pool, places)
 }
 
 /// What a browser sends, with a sticky cookie between two others.

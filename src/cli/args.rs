@@ -99,7 +99,7 @@ pub(super) struct ServeArgs {
     /// Requests at once on each server; others wait in a queue. 0 is no limit [default: 0].
     #[arg(long, value_name = "N", env = "LB_SERVER_MAXCONN", value_parser = limit())]
     server_maxconn: Option<u32>,
-    /// How a server is chosen: roundrobin [default: roundrobin].
+    /// How a server is chosen: roundrobin, leastconn, random, source, uri, hdr(NAME) or first [default: roundrobin].
     #[arg(long, value_name = "ALGORITHM", env = "LB_BALANCE")]
     balance: Option<Algorithm>,
     /// Keep each user on one server by a cookie of this name.

@@ -1,5 +1,6 @@
 //! From what is written to what is meant: every value checked, every problem told.
 
+mod balance;
 mod cookie;
 mod health;
 
@@ -148,6 +149,8 @@ impl Checker<'_> {
         let RawPool {
             name,
             balance,
+            hash_balance_factor,
+            slowstart,
             cookie,
             check,
             outlier,
@@ -164,6 +167,10 @@ impl Checker<'_> {
             name: self.parse(name, "name").unwrap_or_else(default_pool),
             policy: PoolPolicy {
                 balance: self.parse(balance, "balance").unwrap_or_default(),
+                hash_balance_factor: self
+                    .hash_balance_factor(hash_balance_factor)
+                    .unwrap_or(default.hash_balance_factor),
+                slowstart: self.duration_or_zero(slowstart, "slowstart").filter(|time| !time.is_zero()),
                 cookie: cookie.and_then(|cookie| self.cookie(cookie)),
                 check: self.check(check),
                 outlier: outlier.map(|outlier| self.outlier(outlier)),
@@ -302,7 +309,7 @@ fn override_with(config: &mut Config, overrides: &Overrides, checker: &mut Check
     listener.maxconn = maxconn.map_or(listener.maxconn, NonZeroU32::new);
     pool.policy.server_maxconn = server_maxconn.map_or(pool.policy.server_maxconn, NonZeroU32::new);
     pool.servers.extend(servers.iter().cloned());
-    pool.policy.balance = balance.unwrap_or(pool.policy.balance);
+    pool.policy.balance = balance.clone().unwrap_or_else(|| pool.policy.balance.clone());
     override_cookie(&mut pool.policy.cookie, cookie.as_deref(), *cookie_mode, checker);
     match check {
         Some(CheckChoice::Off) => pool.policy.check = None,

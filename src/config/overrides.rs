@@ -24,7 +24,7 @@ pub struct Overrides {
     pub servers: Vec<StaticServer>,
     /// Requests at once on each server of the first pool that has no number of its own; 0 is no limit.
     pub server_maxconn: Option<u32>,
-    /// How the first pool is balanced.
+    /// How a server of the first pool is chosen.
     pub balance: Option<Algorithm>,
     /// Name of the first pool's cookie.
     pub cookie: Option<String>,

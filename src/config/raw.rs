@@ -55,6 +55,8 @@ pub(super) enum OneOrMore {
 pub(super) struct RawPool {
     pub(super) name: Option<Text>,
     pub(super) balance: Option<Text>,
+    pub(super) hash_balance_factor: Option<Number>,
+    pub(super) slowstart: Option<Text>,
     pub(super) cookie: Option<Spanned<RawCookie>>,
     pub(super) check: RawCheck,
     pub(super) outlier: Option<RawOutlier>,

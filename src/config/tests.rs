@@ -25,6 +25,8 @@ fn nothing_said_gives_the_documented_defaults() {
     let check = config.pools[0].policy.check.clone().unwrap();
     assert_eq!((check.kind.to_string().as_str(), check.interval), ("HEAD /", Duration::from_secs(2)));
     assert_eq!((check.rise, check.fall), (2, 3));
+    let policy = &config.pools[0].policy;
+    assert_eq!((policy.balance.word(), policy.hash_balance_factor, policy.slowstart), ("roundrobin", 150, None));
     assert_eq!(config.gossip.unwrap().bind, ListenAddress::any(GOSSIP_PORT));
     assert_eq!(config.limits.min_rate, 240);
     assert_eq!((config.stats, config.log), (None, LogFormat::Json));
@@ -41,8 +43,10 @@ fn a_whole_file_is_read() {
         maxconn = 1000
         [[pool]]
         name = "apps"
-        balance = "roundrobin"
         cookie = { name = "SERVERID", secure = true, same-site = "none", domain = ["a.example", ".b.example"], max-life = "8h" }
+        balance = "hdr(X-User)"
+        hash-balance-factor = 125
+        slowstart = "10s"
         check = { request = "tcp", interval = "500ms", rise = 1, fall = 2 }
         retries = 1
         server-maxconn = 20
@@ -85,6 +89,8 @@ fn a_whole_file_is_read() {
     assert_eq!((cookie.same_site, cookie.lifetime.max_idle), (Some(SameSite::None), None));
     assert_eq!(cookie.lifetime.max_life, Some(Duration::from_secs(8 * 3600)));
     assert_eq!((pool.servers[1].name.as_str(), pool.servers[1].backup), ("10.0.0.2:3000", true));
+    assert_eq!((pool.policy.balance.to_string().as_str(), pool.policy.hash_balance_factor), ("hdr(x-user)", 125));
+    assert_eq!(pool.policy.slowstart, Some(Duration::from_secs(10)));
     let limits = |index: usize| pool.policy.limit(pool.servers[index].maxconn).map(NonZeroU32::get);
     assert_eq!((limits(0), limits(1), pool.policy.queue_length), (None, Some(20), 50));
     assert_eq!((config.listeners[0].maxconn.map(NonZeroU32::get), config.timeouts.queue.as_secs()), (Some(1000), 2));
@@ -136,6 +142,20 @@ fn a_listener_names_the_protocols_that_clients_may_switch_to() {
 }
 
 #[test]
+fn what_cannot_balance_a_pool_is_told_with_its_line() {
+    let told = problems("[[pool]]\nbalance = \"hdr\"\nhash-balance-factor = 100\nslowstart = \"soon\"\n");
+    for expected in [
+        "lb.toml:2: balance: \"hdr\" is not supported: one of roundrobin, leastconn, random, source, uri, hdr(NAME), first",
+        "lb.toml:3: hash-balance-factor: 100 is too low: 0, or 101 to 10000 is expected",
+        "lb.toml:4: slowstart: \"soon\" is no time",
+    ] {
+        assert!(told.contains(expected), "{expected}\nis missing in\n{told}");
+    }
+    let off = build("[[pool]]\nhash-balance-factor = 0\nslowstart = \"0\"\n", &Overrides::default()).unwrap();
+    assert_eq!((off.pools[0].policy.hash_balance_factor, off.pools[0].policy.slowstart), (0, None));
+}
+
+#[test]
 fn names_must_be_given_once() {
     let told = problems(
         "[[pool]]\nname = \"a\"\n[[pool]]\nname = \"a\"\n[[listener]]\npool = \"a\"\n[[listener]]\npool = \"a\"\n",
@@ -154,6 +174,7 @@ fn the_command_line_wins() {
         servers: vec!["s2=127.0.0.1:2".parse().unwrap()],
         maxconn: Some(7),
         server_maxconn: Some(3),
+        balance: Some("leastconn".parse().unwrap()),
         cookie: Some("SERVERID".into()),
         check: Some(CheckChoice::Kind(CheckKind::Tcp)),
         check_fall: Some(1),
@@ -167,6 +188,7 @@ fn the_command_line_wins() {
     let config = build(text, &overrides).unwrap();
     assert_eq!(config.listeners[0].bind, [ListenAddress::any(8080)]);
     assert_eq!(config.pools[0].servers.len(), 2);
+    assert_eq!(config.pools[0].policy.balance.word(), "leastconn");
     let limits = (config.listeners[0].maxconn, config.pools[0].policy.server_maxconn);
     assert_eq!(limits, (NonZeroU32::new(7), NonZeroU32::new(3)));
     let check = config.pools[0].policy.check.clone().unwrap();

@@ -93,6 +93,11 @@ pub struct Pool {
 pub struct PoolPolicy {
     /// How a server is chosen.
     pub balance: Algorithm,
+    /// How much of its fair share of all requests in flight a server may have, in percent, before algorithms that hash pass
+    /// it by; above 100, or 0 for no bound.
+    pub hash_balance_factor: u16,
+    /// How long a server that comes up takes to get its whole share; `None` is no time.
+    pub slowstart: Option<Duration>,
     /// Stickiness by cookie.
     pub cookie: Option<CookiePolicy>,
     /// Active checks; `None` when they are off.
@@ -122,6 +127,8 @@ impl Default for PoolPolicy {
     fn default() -> Self {
         Self {
             balance: Algorithm::default(),
+            hash_balance_factor: 150,
+            slowstart: None,
             cookie: None,
             check: Some(CheckPolicy::default()),
             outlier: None,

@@ -5,6 +5,7 @@
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod algorithm;
 mod check;
 mod cookie;
 mod http_check;
@@ -16,6 +17,7 @@ mod policy;
 mod state;
 mod weight;
 
+pub use algorithm::Algorithm;
 pub use check::{CheckReport, CheckStatus};
 pub use cookie::{CookieMode, CookiePolicy, InsertedCookie, Lifetime, SameSite};
 pub use http_check::{HttpCheck, StatusSet};
@@ -23,6 +25,6 @@ pub use id::{NameError, NodeId, PoolName, ServerId, ServerName};
 pub use networks::{Networks, parse_network};
 pub use outcome::{Cause, Phase, StickyRequest, StickyResponse, Termination};
 pub use outlier::{Ejection, OutlierPolicy, Outlying};
-pub use policy::{Algorithm, CheckKind, CheckPolicy, RetryOn};
+pub use policy::{CheckKind, CheckPolicy, RetryOn};
 pub use state::{AdminState, Candidacy, Health, NodeState, ServerState, eligible};
 pub use weight::{Weight, WeightError};

@@ -1,45 +1,8 @@
-//! What an operator asks of a pool: how to balance it, how to check it.
+//! What an operator asks of a pool: how to check it, what to try again.
 
 use std::time::Duration;
 
 use super::HttpCheck;
-
-/// How a server is chosen for a request that no cookie decides. `Display` writes the configuration's word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Algorithm {
-    /// Each server in turn, by weight, spread as evenly as the weights allow.
-    #[default]
-    RoundRobin,
-}
-
-impl Algorithm {
-    /// Every algorithm, in the order of the documentation.
-    pub const ALL: [Self; 1] = [Self::RoundRobin];
-
-    /// The word in configuration files, on the command line and in the CSV.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::RoundRobin => "roundrobin",
-        }
-    }
-}
-
-impl std::fmt::Display for Algorithm {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.word())
-    }
-}
-
-impl std::str::FromStr for Algorithm {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|algorithm| algorithm.word() == text).ok_or_else(|| {
-            let words: Vec<_> = Self::ALL.iter().map(|algorithm| algorithm.word()).collect();
-            format!("{text:?} is not supported: one of {} is expected", words.join(", "))
-        })
-    }
-}
 
 /// What a check does.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -131,7 +131,7 @@ async fn send(mut outgoing: Outgoing<'_>, sticky: &Sticky, exchange: &mut Exchan
         let (server, kept) = match again.take() {
             Some(server) => (server, None),
             None => {
-                let server = find_place(&pool, named.take(), &tried, exchange).await?;
+                let server = find_place(&pool, named.take(), &tried, outgoing.parts, exchange).await?;
                 sticky.goes_to(&server, exchange);
                 let kept = if resent { None } else { client.worker.idle.borrow_mut().take(server.id) };
                 (server, kept)

@@ -10,6 +10,7 @@
 //! ```
 
 mod accept;
+mod ask;
 mod attempt;
 mod body;
 mod client;

@@ -2,8 +2,11 @@
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
-use super::exchange::Exchange;
+use http::request;
+
+use super::{ask::ask, exchange::Exchange};
 use crate::{
+    balance::Ask,
     http_rules::Fault,
     model::ServerId,
     queue::Wish,
@@ -18,10 +21,12 @@ pub(super) async fn find_place(
     pool: &Pool,
     named: Option<Arc<Server>>,
     tried: &[ServerId],
+    parts: &request::Parts,
     exchange: &mut Exchange,
 ) -> Result<Arc<Server>, Fault> {
     exchange.leave_server();
-    match pool.claim(named, tried) {
+    let ask = if named.is_some() { Ask::default() } else { ask(&pool.policy.balance, parts, &exchange.client) };
+    match pool.claim(named, tried, ask) {
         Claim::Taken { place, balanced } => Ok(exchange.assign(place, balanced)),
         Claim::NoServer => Err(Fault::NoServer),
         Claim::Full(wish) => wait(pool, wish, exchange).await,

@@ -12,6 +12,7 @@ use tokio::sync::{Notify, watch};
 
 use super::{pace::Pace, roster::Roster};
 use crate::{
+    balance::mix,
     config::{Limits, LogFormat, Timeouts},
     http_rules::Upgrades,
     model::{Networks, PoolName},
@@ -69,6 +70,8 @@ pub struct Worker {
     pub(super) empty: Notify,
     complained: Cell<Option<Millis>>,
     untold: Cell<u64>,
+    /// The state of a generator that need not be good, but another one for each worker and each balancer.
+    random: Cell<u64>,
 }
 
 /// How often idle connections are looked through for ones that servers closed.
@@ -106,6 +109,7 @@ impl Worker {
             empty: Notify::new(),
             complained: Cell::new(None),
             untold: Cell::new(0),
+            random: Cell::new(rand::random()),
         })
     }
 
@@ -208,6 +212,13 @@ impl Worker {
 
     pub(super) fn pool(&self, name: &PoolName) -> Option<Arc<Pool>> {
         self.reader.borrow_mut().load().pool(name).cloned()
+    }
+
+    /// A number drawn by chance (SplitMix64, which mixes a number that goes on by a fixed step).
+    pub(super) fn random(&self) -> u64 {
+        let state = self.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.random.set(state);
+        mix(state)
     }
 
     /// Time since the start of the process.

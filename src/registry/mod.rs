@@ -6,6 +6,7 @@
 //!
 //! Counters live beside the snapshot and outlast it; each worker writes its own and whoever looks sums them up.
 
+mod choice;
 mod command;
 mod cookies;
 mod counters;
@@ -19,6 +20,7 @@ mod server;
 mod shortage;
 #[cfg(test)]
 mod tests;
+mod warm_up;
 mod writer;
 
 use std::{
@@ -39,6 +41,7 @@ pub use place::{Claim, Granted, Place, Waiting};
 pub use pool::Pool;
 pub use server::{Origin, Server};
 pub use shortage::{Shortage, Shortages};
+pub use warm_up::WarmUp;
 
 use crate::model::PoolName;
 

@@ -1,23 +1,19 @@
 //! One pool at one moment, prepared for choosing.
 
-use std::{
-    num::NonZeroU32,
-    sync::{Arc, atomic::Ordering},
-};
+use std::sync::Arc;
 
 use super::{
+    choice::{Prepared, identity},
     cookies::Cookies,
-    live::PoolLive,
-    place::{Claim, Place},
+    live::{PoolLive, ServerLive},
     server::Server,
 };
 use http::HeaderValue;
 
 use crate::{
-    balance::RoundRobin,
+    balance::{Balancer, Member},
     config::PoolPolicy,
-    model::{Candidacy, CookieMode, CookiePolicy, PoolName, ServerId, Weight},
-    queue::Wish,
+    model::{Candidacy, CookieMode, CookiePolicy, PoolName, ServerId},
     sticky::Dates,
 };
 
@@ -34,56 +30,41 @@ pub struct Pool {
     pub live: Arc<PoolLive>,
     /// Servers that may get anybody: without backups, then backups.
     usable: (usize, usize),
-    order: RoundRobin,
+    /// Every server with what it gets of the pool's requests now.
+    pub(super) members: Arc<[Member]>,
+    pub(super) balancer: Balancer,
+    /// The counters of each server, in their order: an algorithm that compares them all must not go by way of each server.
+    pub(super) lives: Vec<Arc<ServerLive>>,
     /// Whether any server has a limit.
-    is_limited: bool,
+    pub(super) is_limited: bool,
     cookies: Cookies,
 }
 
 impl Pool {
-    pub(super) fn new(name: PoolName, policy: Arc<PoolPolicy>, servers: Vec<Arc<Server>>, live: Arc<PoolLive>) -> Self {
+    /// `last` is what was prepared for the pool before, and becomes what is now.
+    pub(super) fn new(
+        name: PoolName,
+        policy: Arc<PoolPolicy>,
+        servers: Vec<Arc<Server>>,
+        live: Arc<PoolLive>,
+        last: &mut Option<Prepared>,
+    ) -> Self {
         let usable_of = |backup| move |server: &&Arc<Server>| server.backup == backup && takes_anybody(server);
         let usable = (servers.iter().filter(usable_of(false)).count(), servers.iter().filter(usable_of(true)).count());
         // Backups are used only when no other server is left.
         let backups_serve = usable.0 == 0;
-        let turns = |server: &Arc<Server>| {
-            let takes_turns = takes_anybody(server) && server.backup == backups_serve;
-            if takes_turns { server.weight } else { Weight::ZERO }
+        let member = |(index, server): (usize, &Arc<Server>)| {
+            let serves = takes_anybody(server) && server.backup == backups_serve;
+            let share = if serves { server.share() } else { 0 };
+            Member { server: index, share, identity: identity(&server.origin) }
         };
-        let order = RoundRobin::new(&servers.iter().map(turns).collect::<Vec<_>>());
+        let members = servers.iter().enumerate().map(member).collect();
+        let prepared = last.insert(Prepared::for_members(last.as_ref(), &policy, members));
+        let Prepared { members, balancer, .. } = prepared.clone();
+        let lives = servers.iter().map(|server| Arc::clone(&server.live)).collect();
         let cookies = Cookies::new(policy.cookie.as_ref(), &servers);
         let is_limited = servers.iter().any(|server| policy.limit(server.maxconn).is_some());
-        Self { name, policy, servers, live, usable, order, is_limited, cookies }
-    }
-
-    /// A place on the server that a cookie names, or else on the one whose turn it is of those that have a free place and
-    /// are not in `avoid`.
-    pub fn claim(&self, named: Option<Arc<Server>>, avoid: &[ServerId]) -> Claim {
-        if self.is_limited {
-            return self.claim_limited(named, avoid);
-        }
-        let balanced = named.is_none();
-        match named.or_else(|| self.choose(avoid).cloned()) {
-            Some(server) => Claim::Taken { place: Place::enter(server, &self.live), balanced },
-            None => Claim::NoServer,
-        }
-    }
-
-    /// The server whose turn it is, without those in `avoid`.
-    pub fn choose(&self, avoid: &[ServerId]) -> Option<&Arc<Server>> {
-        self.in_turn().find(|server| !avoid.contains(&server.id))
-    }
-
-    /// Whether [`Pool::choose`] would find a server.
-    pub fn has_other_than(&self, avoid: &[ServerId]) -> bool {
-        (0..self.order.len())
-            .filter_map(|turn| self.order.pick(turn))
-            .any(|index| !avoid.contains(&self.servers[index].id))
-    }
-
-    /// Requests that the server gets at once; `None` is no limit.
-    pub fn limit(&self, server: &Server) -> Option<NonZeroU32> {
-        self.policy.limit(server.maxconn)
+        Self { name, policy, servers, live, usable, members, balancer, lives, is_limited, cookies }
     }
 
     /// Who may be sent to the server now: to a backup that is not needed, only users with a cookie for it.
@@ -132,34 +113,7 @@ impl Pool {
 
     /// Whether a new user would find a server (HAProxy also calls a pool without any server UP; we do not).
     pub fn is_up(&self) -> bool {
-        !self.order.is_empty()
-    }
-
-    /// The servers from the one whose turn it is; each as often as it has turns.
-    fn in_turn(&self) -> impl Iterator<Item = &Arc<Server>> {
-        let turn = self.live.turn.fetch_add(1, Ordering::Relaxed);
-        (0..self.order.len())
-            .filter_map(move |later| self.order.pick(turn.wrapping_add(later)))
-            .map(|index| &self.servers[index])
-    }
-
-    fn claim_limited(&self, named: Option<Arc<Server>>, avoid: &[ServerId]) -> Claim {
-        let balanced = named.is_none();
-        if balanced && !self.has_other_than(avoid) {
-            return Claim::NoServer;
-        }
-        let try_enter = |server: &Arc<Server>| Place::try_enter(server, self.limit(server), &self.live);
-        let place = match &named {
-            // Who comes now must not overtake those who wait: the queue knows whether a place is left.
-            _ if self.live.is_waited_for() => None,
-            Some(server) => try_enter(server),
-            None => self.in_turn().filter(|server| !avoid.contains(&server.id)).find_map(try_enter),
-        };
-        match (place, named) {
-            (Some(place), _) => Claim::Taken { place, balanced },
-            (None, Some(server)) => Claim::Full(Wish::Only(server.id)),
-            (None, None) => Claim::Full(Wish::Any { avoid: avoid.to_vec() }),
-        }
+        self.members.iter().any(|member| member.share > 0)
     }
 }
 

@@ -2,9 +2,12 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 
-use super::{events, live::ServerLive};
-use crate::model::{
-    AdminState, Candidacy, Ejection, Health, NodeId, NodeState, ServerId, ServerName, ServerState, Weight, eligible,
+use super::{events, live::ServerLive, warm_up::WarmUp};
+use crate::{
+    balance::WHOLE,
+    model::{
+        AdminState, Candidacy, Ejection, Health, NodeId, NodeState, ServerId, ServerName, ServerState, Weight, eligible,
+    },
 };
 
 /// Where a server came from.
@@ -57,6 +60,8 @@ pub struct Server {
     pub forced: bool,
     /// When its state changed.
     pub changed: Instant,
+    /// How warm it is, where the pool has a slow start.
+    pub warm_up: WarmUp,
     /// What a cookie must say to name it: opaque, and another one for another boot.
     pub cookie: Arc<str>,
     /// Its counters.
@@ -73,6 +78,16 @@ impl Server {
     /// What checks and traffic together say of it.
     pub fn standing(&self) -> Health {
         if self.ejected.is_some() && self.health.is_up() { Health::Ejected } else { self.health }
+    }
+
+    /// What it gets of the pool's requests beside others, in hundredths of a weight of 1.
+    pub fn share(&self) -> u32 {
+        u32::from(self.weight.get()) * self.warm_up.percent()
+    }
+
+    /// Its weight as it is now, rounded up: less than what it was given while it starts slowly.
+    pub fn effective_weight(&self) -> u32 {
+        self.share().div_ceil(WHOLE)
     }
 
     /// Its state as one word.

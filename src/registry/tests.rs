@@ -10,6 +10,7 @@ use std::{
 
 use super::*;
 use crate::{
+    balance::Ask,
     config::{self, PoolPolicy},
     model::{CheckReport, CheckStatus, CookieMode, CookiePolicy, NodeId, NodeState, ServerId, ServerName, Weight},
     sticky::Dates,
@@ -58,7 +59,7 @@ fn pool(registry: &Registry) -> Arc<Pool> {
 }
 
 fn turns(pool: &Pool, count: usize) -> Vec<String> {
-    (0..count).filter_map(|_| pool.choose(&[])).map(|server| server.name.to_string()).collect()
+    (0..count).filter_map(|_| pool.choose(&[], Ask::default())).map(|server| server.name.to_string()).collect()
 }
 
 #[test]
@@ -77,7 +78,7 @@ fn servers_take_strict_turns_and_a_newcomer_joins_them() {
 fn a_new_server_gets_nothing_before_its_first_check_passed() {
     let (registry, now) = registry(PoolPolicy::default());
     registry.apply(now, member(1, "s1", 3001, NodeState::Ready));
-    assert!(pool(&registry).choose(&[]).is_none());
+    assert!(pool(&registry).choose(&[], Ask::default()).is_none());
     let id = pool(&registry).servers[0].clone();
     registry.apply(now, checked(&id, true));
     assert_eq!(turns(&pool(&registry), 1), ["s1"]);
@@ -135,7 +136,7 @@ fn a_lost_node_keeps_its_server_until_the_checks_fail_too() {
     for _ in 0..3 {
         registry.apply(later, checked(&server, false));
     }
-    assert!(pool(&registry).choose(&[]).is_none());
+    assert!(pool(&registry).choose(&[], Ask::default()).is_none());
     registry.tick(later + Duration::from_secs(9));
     assert_eq!(pool(&registry).servers.len(), 1);
     registry.tick(later + Duration::from_secs(10));

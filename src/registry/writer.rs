@@ -13,12 +13,14 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Snapshot,
+    choice::Prepared,
     command::{Command, MemberServer, ResolvedServer},
     events,
     live::{PoolLive, ServerLive},
     panic,
     pool::Pool,
     server::{Origin, Server},
+    warm_up::{self, WarmUp},
 };
 use crate::{
     config::{self, PoolPolicy},
@@ -36,6 +38,8 @@ struct Entry {
     servers: Vec<Arc<Server>>,
     live: Arc<PoolLive>,
     next_number: u32,
+    /// What the last snapshot chooses by.
+    prepared: Option<Prepared>,
 }
 
 #[derive(Debug)]
@@ -101,6 +105,7 @@ impl Writer {
                     servers: Vec::new(),
                     live: Arc::new(PoolLive::new(self.workers, self.started)),
                     next_number: 1,
+                    prepared: None,
                 }),
             }
         }
@@ -197,7 +202,8 @@ impl Writer {
                 server.live.tick();
             }
         }
-        self.remove_where("its node is lost and its checks fail", |server| {
+        let warmed = self.warm_up(now);
+        let removed = self.remove_where("its node is lost and its checks fail", |server| {
             let Origin::Member { lost: Some(lost), .. } = server.origin else { return false };
             let failing_since = match server.health {
                 // Nothing but the cluster speaks for a server without checks.
@@ -206,6 +212,14 @@ impl Writer {
                 Health::Up { .. } | Health::Stopping { .. } | Health::Ejected => return false,
             };
             now.saturating_duration_since(failing_since) >= HOLD
+        });
+        warmed || removed
+    }
+
+    /// Whether a server that starts slowly gets more or less now than before.
+    fn warm_up(&mut self, now: Instant) -> bool {
+        self.pools.iter_mut().fold(false, |changed, Entry { servers, policy, .. }| {
+            warm_up::follow(servers, policy.slowstart, now) || changed
         })
     }
 
@@ -246,6 +260,7 @@ impl Writer {
             ejected: None,
             forced: false,
             changed: now,
+            warm_up: WarmUp::default(),
             live: Arc::new(ServerLive::new(workers)),
             name,
         };
@@ -260,9 +275,10 @@ impl Writer {
         for Entry { name, policy, servers, .. } in &mut self.pools {
             panic::settle(name, policy.panic_threshold, servers);
         }
-        let pool = |entry: &Entry| {
-            let Entry { name, policy, servers, live, next_number: _ } = entry;
-            let pool = Pool::new(name.clone(), Arc::clone(policy), servers.clone(), Arc::clone(live));
+        self.warm_up(now);
+        let pool = |entry: &mut Entry| {
+            let Entry { name, policy, servers, live, next_number: _, prepared } = entry;
+            let pool = Pool::new(name.clone(), Arc::clone(policy), servers.clone(), Arc::clone(live), prepared);
             let mut record = live.lock();
             let ever_served = record.served;
             record.served |= pool.is_up();
@@ -283,7 +299,7 @@ impl Writer {
             drop(record);
             Arc::new(pool)
         };
-        Snapshot { version: self.version, pools: self.pools.iter().map(pool).collect() }
+        Snapshot { version: self.version, pools: self.pools.iter_mut().map(pool).collect() }
     }
 
     /// Identities, numbers and names are unique, and servers stand in the order in which they came.

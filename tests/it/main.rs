@@ -13,6 +13,7 @@
 mod admin;
 mod architecture;
 mod backpressure;
+mod balance;
 mod chaos;
 mod cli;
 mod closing;

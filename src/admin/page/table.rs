@@ -127,8 +127,19 @@ fn frontend(frontend: &Frontend, proxy: &str) -> Markup {
 }
 
 fn server(server: &Server, proxy: &str) -> Markup {
-    let Server { name, number: _, traffic, upstream, state, ejection, is_backup, idle_connections, queue_limit, check } =
-        server;
+    let Server {
+        name,
+        number: _,
+        traffic,
+        upstream,
+        state,
+        ejection,
+        is_backup,
+        idle_connections,
+        queue_limit,
+        throttle,
+        check,
+    } = server;
     let connections = [
         ("Requests in flight", grouped(traffic.sessions)),
         ("Tunnels of these", grouped(traffic.tunnels)),
@@ -151,21 +162,22 @@ fn server(server: &Server, proxy: &str) -> Markup {
                 @else { (status(*state, upstream)) }
             }
             td.check { @if let Some(last) = server.last_check() { (last_check(last)) } }
-            td { (upstream.weight) "/" (upstream.weight) }
+            td { (upstream.weight) "/" (upstream.own_weight) }
             td { (if *is_backup { "-" } else { "Y" }) }
             td { (if *is_backup { "Y" } else { "-" }) }
             td { @if let Some(Check { failures, met, .. }) = check { (failed_checks(*failures, *met)) } }
             (downs(upstream))
-            td { "-" }
+            td { @match throttle { Some(percent) => { (percent) " %" } None => { "-" } } }
         }
     }
 }
 
 fn backend(backend: &Backend, proxy: &str) -> Markup {
-    let Backend { traffic, upstream, is_up, panics, counts: _ } = backend;
+    let Backend { traffic, upstream, is_up, panics, algorithm, counts: _ } = backend;
+    let balancing = algorithm.map(|word| format!("balancing: {word}"));
     html! {
         tr.end {
-            (name_cell("Backend", proxy))
+            (titled_cell("Backend", proxy, balancing))
             (queue(upstream)) td {}
             td { (grouped(traffic.rate)) } td { (grouped(traffic.rate_most)) } td {}
             (sessions(traffic))
@@ -178,7 +190,7 @@ fn backend(backend: &Backend, proxy: &str) -> Markup {
                 @if *panics { " (panic: servers that are down are used, too)" }
             }
             td {}
-            td { (upstream.weight) "/" (upstream.weight) }
+            td { (upstream.weight) "/" (upstream.own_weight) }
             td { (grouped(upstream.active)) }
             td { (grouped(upstream.backup)) }
             td {}
@@ -240,8 +252,13 @@ fn failed_checks(failures: u64, met: u64) -> Markup {
 }
 
 fn name_cell(name: &str, proxy: &str) -> Markup {
+    titled_cell(name, proxy, None)
+}
+
+/// A name that tells more when the mouse is on it.
+fn titled_cell(name: &str, proxy: &str, title: Option<String>) -> Markup {
     let anchor = format!("{proxy}/{name}");
-    html! { th scope="row" id=(anchor) { a href={ "#" (anchor) } { (name) } } }
+    html! { th scope="row" id=(anchor) title=[title] { a href={ "#" (anchor) } { (name) } } }
 }
 
 /// Now, most.

@@ -84,6 +84,7 @@ fn stats(live: &FrontendLive, uptime: Duration) -> Proxy {
         upstream: Upstream { unchanged: uptime, downs: Some(0), ..Upstream::default() },
         is_up: true,
         panics: false,
+        algorithm: None,
         counts: None,
     };
     Proxy {
@@ -133,13 +134,16 @@ fn backend(pool: &Pool, limit: Option<u64>, now: Instant, uptime: Duration) -> P
     let (active, backup) = (pool.usable_active(), pool.usable_backup());
     let gets_users =
         |server: &&Arc<registry::Server>| server.candidacy() == Candidacy::Everybody && server.backup == (active == 0);
-    let weight = pool.servers.iter().filter(gets_users).map(|server| u64::from(server.weight.get())).sum();
+    let weigh = |weight: fn(&registry::Server) -> u64| {
+        pool.servers.iter().filter(gets_users).map(|server| weight(server)).sum()
+    };
     let (traffic, upstream) =
         upstream(live.totals(), live.times(), gauges(&live.in_flight, &live.request_rate), uptime);
     let backend = Backend {
         traffic: Traffic { sessions_limit: limit, ..traffic },
         upstream: Upstream {
-            weight,
+            weight: weigh(|server| server.effective_weight().into()),
+            own_weight: weigh(|server| server.weight.get().into()),
             active: active as u64,
             backup: backup as u64,
             downs: Some(downs),
@@ -150,6 +154,7 @@ fn backend(pool: &Pool, limit: Option<u64>, now: Instant, uptime: Duration) -> P
         },
         is_up: pool.is_up(),
         panics: pool.panics(),
+        algorithm: Some(pool.policy.balance.word()),
         counts: None,
     };
     Proxy {
@@ -175,7 +180,8 @@ fn server(server: &registry::Server, pool: &Pool, now: Instant, uptime: Duration
         number: server.number,
         traffic: Traffic { sessions_limit: limit, ..traffic },
         upstream: Upstream {
-            weight: u64::from(server.weight.get()),
+            weight: server.effective_weight().into(),
+            own_weight: server.weight.get().into(),
             active: u64::from(!server.backup),
             backup: u64::from(server.backup),
             downs: is_checked.then_some(downs),
@@ -188,6 +194,7 @@ fn server(server: &registry::Server, pool: &Pool, now: Instant, uptime: Duration
         ejection: server.ejection(),
         is_backup: server.backup,
         queue_limit: limit.map(|_| pool.policy.queue_length as u64),
+        throttle: server.warm_up.throttle(),
         idle_connections: u64::from(live.idle.load(Ordering::Relaxed)),
         check,
     }

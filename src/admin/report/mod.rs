@@ -164,8 +164,11 @@ pub(super) struct Upstream {
     pub(super) balanced: u64,
     pub(super) connects: u64,
     pub(super) reuses: u64,
-    /// Share of a server; of a backend the sum over the servers that get new users.
+    /// Share of a server as it is now, which is less while it starts slowly; of a backend the sum over the servers that get
+    /// new users.
     pub(super) weight: u64,
+    /// The same as it was configured or announced.
+    pub(super) own_weight: u64,
     /// Whether a server is an active one; of a backend how many of these get new users.
     pub(super) active: u64,
     /// The same for backups.
@@ -203,6 +206,8 @@ pub(super) struct Server {
     pub(super) idle_connections: u64,
     /// Requests that may wait in its pool; `None` when it is never full.
     pub(super) queue_limit: Option<u64>,
+    /// What it gets of its share while it starts slowly, in percent.
+    pub(super) throttle: Option<u32>,
     /// `None` when checks are off.
     pub(super) check: Option<Check>,
 }
@@ -274,6 +279,8 @@ pub(super) struct Backend {
     pub(super) is_up: bool,
     /// Whether servers are used that are down, because too few are up.
     pub(super) panics: bool,
+    /// HAProxy's word for how its servers are chosen; `None` when it has none.
+    pub(super) algorithm: Option<&'static str>,
     /// Servers that are up, of all; set when some of them are hidden, so that nobody takes what is left for the whole.
     pub(super) counts: Option<(usize, usize)>,
 }

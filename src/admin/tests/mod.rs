@@ -57,12 +57,13 @@ pub(super) fn server(name: &str, state: ServerState) -> Server {
         name: name.to_owned(),
         number: 1,
         traffic: Traffic::default(),
-        upstream: Upstream { weight: 1, active: 1, downs: Some(0), ..Upstream::default() },
+        upstream: Upstream { weight: 1, own_weight: 1, active: 1, downs: Some(0), ..Upstream::default() },
         state,
         ejection: None,
         is_backup: false,
         idle_connections: 0,
         queue_limit: None,
+        throttle: None,
         check: Some(Check { rise: 2, fall: 3, failures: 0, met: 0, last: Some(last) }),
     }
 }

@@ -8,6 +8,7 @@ use std::{
 
 use super::*;
 use crate::{
+    balance::Ask,
     config::{self, PoolPolicy},
     model::{PoolName, ServerName, Weight},
     registry::{Command, Registry, ResolvedServer},
@@ -46,14 +47,14 @@ fn pool(registry: &Registry) -> Arc<Pool> {
 }
 
 fn take(pool: &Pool) -> Place {
-    match pool.claim(None, &[]) {
+    match pool.claim(None, &[], Ask::default()) {
         Claim::Taken { place, .. } => place,
         Claim::Full(_) | Claim::NoServer => panic!("no place is free"),
     }
 }
 
 fn wait(pool: &Pool) -> Waiting {
-    match pool.claim(None, &[]) {
+    match pool.claim(None, &[], Ask::default()) {
         Claim::Full(wish) => pool.live.enqueue(wish).unwrap(),
         Claim::Taken { .. } | Claim::NoServer => panic!("not full"),
     }
@@ -80,7 +81,7 @@ fn threads_never_hold_more_places_than_there_are_and_all_are_served() {
             std::thread::spawn(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
                 for _ in 0..EACH {
-                    let place = match pool(&registry).claim(None, &[]) {
+                    let place = match pool(&registry).claim(None, &[], Ask::default()) {
                         Claim::Taken { place, .. } => place,
                         Claim::Full(wish) => {
                             waits.fetch_add(1, SeqCst);
@@ -118,7 +119,7 @@ fn a_place_that_is_given_back_while_somebody_begins_to_wait_is_not_missed() {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             for round in 1..=ROUNDS {
                 spin_until(&begun, round);
-                match pool.claim(None, &[]) {
+                match pool.claim(None, &[], Ask::default()) {
                     Claim::Taken { place, .. } => drop(place),
                     Claim::Full(wish) => {
                         let waiting = pool.live.enqueue(wish).unwrap();
@@ -189,7 +190,7 @@ async fn a_queue_that_is_full_takes_nobody() {
     let pool = pool(&registry);
     let _place = take(&pool);
     let _waits = wait(&pool);
-    let Claim::Full(wish) = pool.claim(None, &[]) else { panic!("not full") };
+    let Claim::Full(wish) = pool.claim(None, &[], Ask::default()) else { panic!("not full") };
     assert!(pool.live.enqueue(wish).is_none());
     assert_eq!(pool.live.waiting(), 1);
 }
@@ -209,10 +210,11 @@ async fn who_waits_for_a_server_that_goes_is_sent_elsewhere() {
     let registry = registry(1, 9, &[("s1", None), ("s2", None)]);
     let before = pool(&registry);
     let s1 = Arc::clone(&before.servers[0]);
-    let Claim::Taken { place: _place, balanced: false } = before.claim(Some(Arc::clone(&s1)), &[]) else {
+    let Claim::Taken { place: _place, balanced: false } = before.claim(Some(Arc::clone(&s1)), &[], Ask::default())
+    else {
         panic!("no place is free");
     };
-    let Claim::Full(wish) = before.claim(Some(s1), &[]) else { panic!("not full") };
+    let Claim::Full(wish) = before.claim(Some(s1), &[], Ask::default()) else { panic!("not full") };
     let waiting = before.live.enqueue(wish).unwrap();
     assert_eq!((before.live.queued_for(before.servers[0].id).now, before.live.queued().now), (1, 0));
     set(&registry, 1, 9, &[("s2", None)]);
