@@ -14,6 +14,7 @@ mod attempt;
 mod body;
 mod client;
 mod connection;
+mod cut;
 mod exchange;
 mod forward;
 mod linger;

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::server::Server;
-use crate::model::{CheckReport, Health, PoolName, ServerState};
+use super::{operation::Operation, server::Server};
+use crate::model::{AdminState, CheckReport, Health, PoolName, ServerState, Weight};
 
 pub(super) fn joined(pool: &PoolName, server: &Server) {
     tracing::info!("Server {pool}/{} joined at {}.", server.name, server.address);
@@ -51,6 +51,60 @@ pub(super) fn turned(pool: &PoolName, server: &Server, before: ServerState, all:
                 }
             }
         }
+    }
+}
+
+/// Tells of a server that went from `before` to its present state because an operator wanted it.
+pub(super) fn operated(
+    pool: &PoolName,
+    server: &Server,
+    before: ServerState,
+    operation: Operation,
+    all: &[Arc<Server>],
+) {
+    let (role, name) = (if server.backup { "Backup Server" } else { "Server" }, &server.name);
+    let counts = Counts::of(all);
+    let sessions = server.live.in_flight.now();
+    match operation {
+        Operation::State(AdminState::Ready) if server.operator == AdminState::Ready => {
+            let left = if before == ServerState::Maint { "maintenance" } else { "drain" };
+            match server.state() {
+                ServerState::Running(health) if health.is_up() => {
+                    tracing::info!("{role} {pool}/{name} is UP/READY (leaving forced {left}). {counts} online.");
+                }
+                ServerState::Maint => {
+                    tracing::info!("{role} {pool}/{name} leaves forced {left}, but its node is not ready.");
+                }
+                state @ (ServerState::Running(_) | ServerState::Drain(_)) => {
+                    tracing::info!("{role} {pool}/{name} leaves forced {left} and is {state}.");
+                }
+            }
+        }
+        Operation::Health(_) => {
+            let word = if server.health.is_up() { "UP" } else { "DOWN" };
+            tracing::warn!(
+                "{role} {pool}/{name} is {word}, changed from CLI. {counts} left. {sessions} sessions active."
+            );
+        }
+        Operation::State(_) | Operation::Weight(_) => turned(pool, server, before, all),
+    }
+}
+
+/// Tells of a share that an operator changed.
+pub(super) fn weighted(pool: &PoolName, server: &Server, before: Weight) {
+    let Server { name, weight, initial_weight, .. } = server;
+    tracing::info!("Server {pool}/{name} has weight {weight} (it was {before}, initially {initial_weight}).");
+}
+
+/// Tells of a drain or a maintenance that has lasted as long as its pool allows.
+pub(super) fn overdue(pool: &PoolName, server: &Server) {
+    let (name, sessions) = (&server.name, server.live.in_flight.now());
+    if server.is_cut() {
+        tracing::warn!("Server {pool}/{name}: the maint-deadline is over; cutting off {sessions} sessions.");
+    } else {
+        tracing::warn!(
+            "Server {pool}/{name}: the drain-deadline is over; users with a cookie for it go elsewhere. {sessions} sessions active."
+        );
     }
 }
 

@@ -4,7 +4,7 @@ use std::{
     num::NonZeroU32,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -190,6 +190,8 @@ pub struct ServerLive {
     pub request_rate: Rate,
     /// Idle connections of all workers.
     pub idle: AtomicU32,
+    /// Whether a connection that becomes idle is closed.
+    closes_idle: AtomicBool,
     check: Mutex<CheckRecord>,
     workers: PerWorker<(ServerCounters, TimeCounters)>,
 }
@@ -284,9 +286,19 @@ impl ServerLive {
             in_flight: Gauge::default(),
             request_rate: Rate::default(),
             idle: AtomicU32::new(0),
+            closes_idle: AtomicBool::new(false),
             check: Mutex::default(),
             workers: PerWorker::new(workers),
         }
+    }
+
+    /// Whether a connection that becomes idle now may be kept; the request that used it may have chosen the server long ago.
+    pub fn keeps_idle(&self) -> bool {
+        !self.closes_idle.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn note_keeps_idle(&self, keeps: bool) {
+        self.closes_idle.store(!keeps, Ordering::Relaxed);
     }
 }
 

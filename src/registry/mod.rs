@@ -10,6 +10,7 @@ mod command;
 mod counters;
 mod events;
 mod live;
+mod operation;
 mod place;
 mod pool;
 mod server;
@@ -31,6 +32,7 @@ pub use counters::{
     Class, FrontendCounters, FrontendTotals, ServerCounters, ServerTotals, Slot, TimeTotals, Times, add, subtract,
 };
 pub use live::{CheckRecord, FrontendLive, Gauge, Occupied, PoolLive, PoolRecord, Rate, ServerLive};
+pub use operation::{ForcedHealth, Operation, WantedWeight};
 pub use place::{Claim, Granted, Place, Waiting};
 pub use pool::Pool;
 pub use server::{Origin, Server};
@@ -90,6 +92,9 @@ impl Registry {
             // First: nobody must be sent by the old rules who was told of the new ones.
             for pool in &snapshot.pools {
                 pool.live.follow(pool);
+                for server in &pool.servers {
+                    server.live.note_keeps_idle(server.keeps_idle_connections());
+                }
             }
             self.snapshot.store(Arc::new(snapshot));
             self.changed.send_replace(version);

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 
-use super::live::ServerLive;
+use super::{live::ServerLive, operation::WantedWeight};
 use crate::model::{
     AdminState, Candidacy, Health, NodeId, NodeState, ServerId, ServerName, ServerState, Weight, eligible,
 };
@@ -35,8 +35,10 @@ pub struct Server {
     pub name: ServerName,
     /// Where it answers.
     pub address: SocketAddr,
-    /// Its share.
+    /// Its share: the initial one, or what an operator made of it.
     pub weight: Weight,
+    /// Its share as the configuration, or its node, says.
+    pub initial_weight: Weight,
     /// Used only when no other server is left.
     pub backup: bool,
     /// Requests that it gets at once; 0 is no limit, `None` is what its pool says.
@@ -45,6 +47,13 @@ pub struct Server {
     pub origin: Origin,
     /// What the operator wants of it.
     pub operator: AdminState,
+    /// What the operator made of its share, if anything.
+    pub wanted_weight: Option<WantedWeight>,
+    /// Since when the operator wants it so.
+    pub operated: Instant,
+    /// Whether it has been drained, or in maintenance, for longer than its pool allows: a drained one gets nobody any more,
+    /// and what is left on one in maintenance is cut off.
+    pub overdue: bool,
     /// What it says of itself.
     pub node: NodeState,
     /// What the checks say of it.
@@ -60,7 +69,9 @@ pub struct Server {
 impl Server {
     /// Who may be sent to it.
     pub fn candidacy(&self) -> Candidacy {
-        eligible(self.operator, self.node, self.health, self.weight)
+        // A drain that is over lets nobody in, as maintenance does; it is still checked, and shown as what it is.
+        let operator = if self.overdue { AdminState::Maint } else { self.operator };
+        eligible(operator, self.node, self.health, self.weight)
     }
 
     /// Its state as one word.
@@ -71,6 +82,11 @@ impl Server {
     /// Whether it should be checked now.
     pub fn is_checked(&self) -> bool {
         self.health != Health::Unchecked && self.state() != ServerState::Maint
+    }
+
+    /// Whether requests and tunnels that are still on it are cut off.
+    pub fn is_cut(&self) -> bool {
+        self.overdue && self.operator == AdminState::Maint
     }
 
     /// Whether a connection to it may be kept for a later request.
