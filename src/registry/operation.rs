@@ -259,3 +259,42 @@ impl Entry {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::{Candidacy, NodeState, eligible};
+
+    #[test]
+    fn the_strictest_of_operator_and_node_wins() {
+        use AdminState as Wish;
+        use Candidacy::{Everybody, Nobody, StickyOnly};
+        // The table of the README.
+        let health = Health::Up { failed: 0, fall: 3 };
+        for (operator, row) in [
+            (Wish::Ready, [("UP", Everybody), ("DRAIN", Nobody), ("MAINT", Nobody), ("MAINT", Nobody)]),
+            (Wish::Drain, [("DRAIN", StickyOnly), ("DRAIN", Nobody), ("MAINT", Nobody), ("MAINT", Nobody)]),
+            (Wish::Maint, [("MAINT", Nobody), ("MAINT", Nobody), ("MAINT", Nobody), ("MAINT", Nobody)]),
+        ] {
+            let nodes = [NodeState::Ready, NodeState::Draining, NodeState::Starting, NodeState::Left];
+            for (node, (word, candidacy)) in nodes.into_iter().zip(row) {
+                assert_eq!(ServerState::new(operator, node, health).to_string(), word, "{operator:?} {node:?}");
+                let found = eligible(operator, node, health, Weight::DEFAULT);
+                assert_eq!(found, candidacy, "{operator:?} {node:?}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_share_in_percent_is_a_weight_and_100_changes_nothing(initial in 0u16..=256, percent in 0u16..=25_600) {
+            let initial = Weight::new(initial).unwrap();
+            let share = WantedWeight::Percent(percent).of(initial);
+            prop_assert!(share <= Weight::MAX);
+            prop_assert!((share <= initial) == (percent <= 100 || share == initial));
+            prop_assert_eq!(WantedWeight::Percent(100).of(initial), initial);
+        }
+    }
+}

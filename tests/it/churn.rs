@@ -18,7 +18,7 @@ use crate::{
 
 /// Servers that come and go.
 const CYCLES: usize = 50;
-/// Requests each second; `tests/scripts/churn` asks for more, of an optimized build.
+/// Requests each second; `tests/scripts/churn` asks for more.
 const RATE: usize = 300;
 /// What one client can do: each fourth request takes 40 ms.
 const RATE_OF_ONE: usize = 40;
