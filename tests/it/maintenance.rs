@@ -90,8 +90,10 @@ fn maintenance_lets_what_is_in_flight_end_and_keeps_no_connection() {
     let balancer = start(&file);
     let cookie = cookie_for_s1(&balancer);
     let mut client = in_flight(&balancer, &s1, &cookie);
-    operate(&balancer, "set server nodes/s1 state maint");
+    assert_eq!(balancer.client().try_get("/", &format!("Cookie: {cookie}\r\n")).unwrap().text(), "s1");
     let idle = || cell(address(&balancer), "s1", "srv_icur").unwrap();
+    wait_until("a connection is idle", PATIENCE, || idle() != "0");
+    operate(&balancer, "set server nodes/s1 state maint");
     wait_until("idle connections are closed", PATIENCE, || idle() == "0");
     assert_eq!(cell(address(&balancer), "s1", "scur").unwrap(), "1");
     gate.open();
