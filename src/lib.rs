@@ -9,7 +9,7 @@
 //!                     that says whether a server may get a request
 //! FLOOR 1  balance    the algorithms
 //! FLOOR 1  sticky     cookies: read, issue, strip
-//! FLOOR 1  health     the rise/fall machine
+//! FLOOR 1  health     the rise/fall machine, outliers, when to panic
 //! FLOOR 1  retry      what may be sent again
 //! FLOOR 1  queue      who waits for a place on a server, and who gets the next one
 //! FLOOR 1  http_rules request validation, hop-by-hop and forwarding headers, the event -> status and flags table

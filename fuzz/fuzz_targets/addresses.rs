@@ -6,7 +6,7 @@ use std::fmt::Display;
 
 use lb::{
     config::{Advertise, HostPort, ListenAddress, StaticServer, parse_duration},
-    model::{CookiePolicy, PoolName, ServerName, Weight, parse_network},
+    model::{CookiePolicy, PoolName, ServerName, StatusSet, Weight, parse_network},
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -20,6 +20,9 @@ fuzz_target!(|text: &str| {
     if let Ok(network) = parse_network(text) {
         assert_eq!(parse_network(&network.to_string()), Ok(network));
     }
+    if let Ok(set) = text.parse::<StatusSet>() {
+        assert_eq!(set.to_string().parse(), Ok(set));
+    }
     if let Ok(name) = ServerName::parse(text) {
         assert_eq!(name.as_str(), text);
     }
@@ -28,6 +31,7 @@ fuzz_target!(|text: &str| {
     one_line(text.parse::<Advertise>());
     one_line(text.parse::<StaticServer>());
     one_line(text.parse::<Weight>());
+    one_line(text.parse::<StatusSet>());
     one_line(parse_network(text));
     one_line(parse_duration(text));
     one_line(PoolName::parse(text));

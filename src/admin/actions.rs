@@ -135,6 +135,7 @@ impl Action {
             "drain" | "stop" => Self::To(Operation::State(AdminState::Drain)),
             "maint" => Self::To(Operation::State(AdminState::Maint)),
             "hrunn" => Self::To(Operation::Health(ForcedHealth::Up)),
+            "hnolb" => Self::To(Operation::Health(ForcedHealth::Stopping)),
             "hdown" => Self::To(Operation::Health(ForcedHealth::Down)),
             "enable" => Self::Enable,
             "disable" => Self::Disable,

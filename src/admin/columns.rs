@@ -145,7 +145,8 @@ pub(super) const COLUMNS: &[Column] = &[
     traffic("hrsp_4xx", |traffic| traffic.responses[3].into()),
     traffic("hrsp_5xx", |traffic| traffic.responses[4].into()),
     traffic("hrsp_other", |traffic| traffic.responses[5].into()),
-    never("hanafail"),
+    // Empty as long as there is none, as where HAProxy observes nothing.
+    server("hanafail", |server| server.running_check().map(|check| check.met).filter(|met| *met > 0).into()),
     frontend("req_rate", |frontend| frontend.request_rate.into()),
     frontend("req_rate_max", |frontend| frontend.request_rate_most.into()),
     traffic("req_tot", |traffic| traffic.requests.into()),
@@ -156,7 +157,10 @@ pub(super) const COLUMNS: &[Column] = &[
     ends("comp_byp", |_| ZERO),
     ends("comp_rsp", |_| ZERO),
     upstream("lastsess", |upstream| Value::Ago(upstream.idle)),
-    server("last_chk", |server| server.last_check().map(|check| check.detail.clone()).into()),
+    server("last_chk", |server| {
+        let found = || server.last_check().map(|check| check.detail.clone());
+        server.ejection.clone().or_else(found).into()
+    }),
     never("last_agt"),
     upstream("qtime", |upstream| Value::Millis(upstream.times.average[0])),
     upstream("ctime", |upstream| Value::Millis(upstream.times.average[1])),

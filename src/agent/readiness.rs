@@ -10,7 +10,7 @@ use std::{
 
 use super::settings::AgentSettings;
 use crate::{
-    model::{CheckKind, CheckReport, CheckStatus},
+    model::{CheckKind, CheckReport, CheckStatus, HttpCheck},
     probe,
 };
 
@@ -87,7 +87,7 @@ impl Readiness {
         let mut first = None;
         for &address in &self.addresses {
             let limits = probe::Limits { connect: LIMIT, whole: LIMIT };
-            let report = probe::check(address, &self.kind, limits).await;
+            let report = probe::check(address, &self.kind, &HttpCheck::default(), limits).await;
             match report.status {
                 // Nobody is there, or this machine does not speak IPv6.
                 CheckStatus::L4Connect | CheckStatus::SocketError => first = first.or(Some(report)),
@@ -97,6 +97,7 @@ impl Readiness {
                 | CheckStatus::L7Timeout
                 | CheckStatus::L7Response
                 | CheckStatus::L7Ok
+                | CheckStatus::L7Conditional
                 | CheckStatus::L7Status => return (Some(address), report),
             }
         }

@@ -72,9 +72,9 @@ impl Followed {
 
     fn publish(&self, registry: &Registry) {
         let resolved = |(server, known): &(StaticServer, Known)| {
-            let StaticServer { name, address: _, weight, backup, maxconn } = server;
-            let (weight, backup, maxconn) = (*weight, *backup, *maxconn);
-            ResolvedServer { name: name.clone(), address: known.address, weight, backup, maxconn }
+            let StaticServer { name, address: _, weight, backup, maxconn, check_port } = server;
+            let (weight, backup, maxconn, check_port) = (*weight, *backup, *maxconn, *check_port);
+            ResolvedServer { name: name.clone(), address: known.address, weight, backup, maxconn, check_port }
         };
         let servers = self.servers.iter().map(resolved).collect();
         registry.apply(Instant::now(), Command::Static { pool: self.name.clone(), servers });

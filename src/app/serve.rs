@@ -143,11 +143,14 @@ impl Balancer {
             let rng = StdRng::from_rng(&mut rand::rng());
             probe::run(Arc::clone(&ours), rng, std::future::pending())
         };
-        let (ticking, short) = (Arc::clone(&registry), Arc::clone(&registry));
+        let (ticking, short, watched) = (Arc::clone(&registry), Arc::clone(&registry), Arc::clone(&registry));
         let mut tasks = vec![
             Task::keep("the clock of the counters", move || tick(Arc::clone(&ticking))),
             Task::keep("the watch over file descriptors", move || shortage::tell(Arc::clone(&short))),
             Task::keep("checking servers", checks),
+            Task::keep("the watch over outliers", move || {
+                probe::watch_outliers(Arc::clone(&watched), std::future::pending())
+            }),
         ];
         let mut member = None;
         if let (Some(gossip), Some(socket)) = (&config.gossip, gossip) {

@@ -11,9 +11,10 @@ use super::{
     Advertise, CheckChoice, Config, DEFAULT_FRONTEND, DEFAULT_POOL, Gossip, GossipChoice, HostPort, Limits,
     ListenAddress, Listener, Overrides, Pool, PoolPolicy, Problems, StaticServer, Stats, Timeouts, UpgradeProtocol,
     checker::Checker,
+    health::waits_in_vain,
     raw::{
-        Number, RawCheck, RawConfig, RawCookie, RawGossip, RawLimits, RawListener, RawLog, RawPool, RawQueue,
-        RawServer, RawStats, RawTimeouts, read,
+        Number, RawConfig, RawCookie, RawGossip, RawLimits, RawListener, RawLog, RawPool, RawQueue, RawServer,
+        RawStats, RawTimeouts, read,
     },
 };
 use crate::model::{CheckPolicy, CookiePolicy, Networks, PoolName, ServerName, Weight, parse_network};
@@ -133,7 +134,10 @@ impl Checker<'_> {
             balance,
             cookie,
             check,
+            outlier,
+            panic_threshold,
             retries,
+            retry_on,
             server_maxconn,
             queue,
             drain_deadline,
@@ -148,7 +152,10 @@ impl Checker<'_> {
                 balance: self.parse(balance, "balance").unwrap_or_default(),
                 cookie: cookie.and_then(|cookie| self.cookie(cookie)),
                 check: self.check(check),
+                outlier: outlier.map(|outlier| self.outlier(outlier)),
+                panic_threshold: self.number(panic_threshold, "panic-threshold", 0..=100).unwrap_or_default(),
                 retries: self.number(retries, "retries", 0..=100).unwrap_or(default.retries),
+                retry_on: self.retry_on(retry_on),
                 server_maxconn: self.limit(server_maxconn, "server-maxconn").and_then(NonZeroU32::new),
                 queue_length: self.limit(length, "length").map_or(default.queue_length, |length| length as usize),
                 drain_deadline: self.duration(drain_deadline, "drain-deadline"),
@@ -168,25 +175,9 @@ impl Checker<'_> {
         self.convert(name, "cookie name", CookiePolicy::named)
     }
 
-    fn check(&mut self, raw: RawCheck) -> Option<CheckPolicy> {
-        let RawCheck { request, interval, rise, fall } = raw;
-        let default = CheckPolicy::default();
-        let policy = CheckPolicy {
-            kind: default.kind,
-            interval: self.duration(interval, "interval").unwrap_or(default.interval),
-            rise: self.number(rise, "rise", 1..=1000).unwrap_or(default.rise),
-            fall: self.number(fall, "fall", 1..=1000).unwrap_or(default.fall),
-        };
-        match self.parse(request, "request") {
-            Some(CheckChoice::Off) => None,
-            Some(CheckChoice::Kind(kind)) => Some(CheckPolicy { kind, ..policy }),
-            None => Some(policy),
-        }
-    }
-
     fn server(&mut self, raw: Spanned<RawServer>) -> Option<StaticServer> {
         let place = raw.span().start;
-        let RawServer { name, address, weight, backup, maxconn } = raw.into_inner();
+        let RawServer { name, address, weight, backup, maxconn, check_port } = raw.into_inner();
         let Some(address) = address else {
             self.note(Some(place), "a server has no address: address = \"HOST:PORT\" is expected");
             return None;
@@ -198,7 +189,8 @@ impl Checker<'_> {
         };
         let weight = self.number(weight, "weight", 0..=256).and_then(|weight| Weight::new(weight).ok());
         let maxconn = self.limit(maxconn, "maxconn");
-        Some(StaticServer { name: name?, address, weight: weight.unwrap_or_default(), backup, maxconn })
+        let check_port = self.port(check_port, "check-port");
+        Some(StaticServer { name: name?, address, weight: weight.unwrap_or_default(), backup, maxconn, check_port })
     }
 
     fn limit(&mut self, number: Option<Number>, key: &str) -> Option<u32> {
@@ -319,7 +311,11 @@ fn override_with(config: &mut Config, overrides: &Overrides, checker: &mut Check
         Some(CheckChoice::Off) => pool.policy.check = None,
         Some(CheckChoice::Kind(kind)) => {
             let policy = pool.policy.check.take().unwrap_or_default();
-            pool.policy.check = Some(CheckPolicy { kind: kind.clone(), ..policy });
+            let policy = CheckPolicy { kind: kind.clone(), ..policy };
+            if waits_in_vain(&policy) {
+                checker.note(None, "--check: an answer to HEAD has no body, and the file's expect-body waits for one");
+            }
+            pool.policy.check = Some(policy);
         }
         None => {}
     }

@@ -8,6 +8,7 @@
 mod address;
 mod build;
 mod checker;
+mod health;
 mod overrides;
 mod problem;
 mod raw;

@@ -107,7 +107,8 @@ impl FromStr for StaticServer {
         let address: HostPort = address.parse().map_err(|error: super::AddressError| error.to_string())?;
         let name = name.map_or_else(|| address.to_string().replace(['[', ']'], ""), str::to_owned);
         let name = ServerName::parse(&name).map_err(|error| error.to_string())?;
-        let mut server = Self { name, address, weight: Weight::DEFAULT, backup: false, maxconn: None };
+        let mut server =
+            Self { name, address, weight: Weight::DEFAULT, backup: false, maxconn: None, check_port: None };
         for option in parts {
             match option.split_once('=') {
                 None if option == "backup" => server.backup = true,

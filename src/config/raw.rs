@@ -3,6 +3,8 @@
 //! serde stops at the first error, but an operator wants all of them. So an entry with an error is noted, taken out of the
 //! parsed table, and the rest is read again. Every field is optional here for that reason.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, de::DeserializeOwned};
 use toml::{
     Spanned,
@@ -56,7 +58,10 @@ pub(super) struct RawPool {
     pub(super) balance: Option<Text>,
     pub(super) cookie: Option<Spanned<RawCookie>>,
     pub(super) check: RawCheck,
+    pub(super) outlier: Option<RawOutlier>,
+    pub(super) panic_threshold: Option<Number>,
     pub(super) retries: Option<Number>,
+    pub(super) retry_on: Vec<Text>,
     pub(super) server_maxconn: Option<Number>,
     pub(super) queue: RawQueue,
     pub(super) drain_deadline: Option<Text>,
@@ -74,9 +79,33 @@ pub(super) struct RawCookie {
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(super) struct RawCheck {
     pub(super) request: Option<Text>,
+    pub(super) host: Option<Text>,
+    pub(super) headers: BTreeMap<String, Text>,
+    pub(super) expect_status: Option<Text>,
+    pub(super) expect_body: Option<Text>,
+    pub(super) disable_on_404: bool,
+    pub(super) port: Option<Number>,
     pub(super) interval: Option<Text>,
+    pub(super) fast_interval: Option<Text>,
+    pub(super) down_interval: Option<Text>,
+    pub(super) timeout: Option<Text>,
     pub(super) rise: Option<Number>,
     pub(super) fall: Option<Number>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(super) struct RawOutlier {
+    #[serde(rename = "consecutive-5xx")]
+    pub(super) consecutive_5xx: Option<Number>,
+    pub(super) consecutive_gateway_errors: Option<Number>,
+    pub(super) interval: Option<Text>,
+    pub(super) success_rate_factor: Option<Spanned<f64>>,
+    pub(super) success_rate_min_hosts: Option<Number>,
+    pub(super) success_rate_min_requests: Option<Number>,
+    pub(super) base_ejection_time: Option<Text>,
+    pub(super) max_ejection_time: Option<Text>,
+    pub(super) max_ejected_percent: Option<Number>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -93,6 +122,7 @@ pub(super) struct RawServer {
     pub(super) weight: Option<Number>,
     pub(super) backup: bool,
     pub(super) maxconn: Option<Number>,
+    pub(super) check_port: Option<Number>,
 }
 
 #[derive(Debug, Default, Deserialize)]

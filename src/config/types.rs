@@ -6,7 +6,9 @@ use std::{
 };
 
 use super::{Advertise, HostPort, ListenAddress, RuntimeApi, UpgradeProtocol};
-use crate::model::{Algorithm, CheckPolicy, CookiePolicy, Networks, PoolName, ServerName, Weight};
+use crate::model::{
+    Algorithm, CheckPolicy, CookiePolicy, Networks, OutlierPolicy, PoolName, RetryOn, ServerName, Weight,
+};
 
 /// Name of the frontend that `--listen` makes.
 pub const DEFAULT_FRONTEND: &str = "localnodes";
@@ -98,8 +100,14 @@ pub struct PoolPolicy {
     pub cookie: Option<CookiePolicy>,
     /// Active checks; `None` when they are off.
     pub check: Option<CheckPolicy>,
+    /// When servers are ejected for what they answer to users; `None` is never.
+    pub outlier: Option<OutlierPolicy>,
+    /// All servers are used, whatever their health, when fewer than so many percent are well; 0 is never.
+    pub panic_threshold: u32,
     /// How often a connection that failed is tried again, on another server where there is one.
     pub retries: u32,
+    /// What else is tried again.
+    pub retry_on: RetryOn,
     /// Requests that a server gets at once, where it has no number of its own. `None` is no limit.
     pub server_maxconn: Option<NonZeroU32>,
     /// Requests that may wait for a server when all are full; the next one is answered 503.
@@ -123,7 +131,10 @@ impl Default for PoolPolicy {
             balance: Algorithm::default(),
             cookie: None,
             check: Some(CheckPolicy::default()),
+            outlier: None,
+            panic_threshold: 0,
             retries: 3,
+            retry_on: RetryOn::default(),
             server_maxconn: None,
             queue_length: 1024,
             drain_deadline: None,
@@ -145,6 +156,8 @@ pub struct StaticServer {
     pub backup: bool,
     /// Requests that it gets at once; 0 is no limit, `None` is what its pool says.
     pub maxconn: Option<u32>,
+    /// The port that checks ask; `None` is what its pool says.
+    pub check_port: Option<u16>,
 }
 
 /// The stats page.

@@ -1,24 +1,47 @@
-//! Rise and fall: when checks make a server UP or DOWN.
+//! What makes a server UP or DOWN: checks in a row, bad answers to users, and how many others are left.
 //!
-//! A pure step, so that every sequence of results can be tested; the checks themselves run in `probe`.
+//! Pure steps, so that every sequence of events can be tested; checks run in `probe`, and requests in `proxy`.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod outlier;
+mod panic;
+
+pub use outlier::{Action, Detector, Sample, Strike};
+pub use panic::{Share, panics};
+
 use crate::model::Health;
 
-/// The health after one more check.
+/// What one more look at a server has shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finding {
+    /// It serves.
+    Passed,
+    /// It does not.
+    Failed,
+    /// It serves the users that it has, and wants no others.
+    Stopping,
+}
+
+/// The health after one more check, or after traffic has met a failure.
 ///
 /// `rise` checks in a row bring a server back up, `fall` in a row take it down (HAProxy's manual, section 5.2). The first
-/// check that passes makes a new server `Up` at once: it has nothing to recover from, and its users are waiting.
-pub fn observe(health: Health, passed: bool, rise: u32, fall: u32) -> Health {
-    match (health, passed) {
+/// check that passes makes a new server `Up` at once: it has nothing to recover from, and its users are waiting. Only a
+/// server that is up can be stopping: one that has no users yet, or lost them, would wait for nobody.
+pub fn observe(health: Health, finding: Finding, rise: u32, fall: u32) -> Health {
+    use Finding::{Failed, Passed, Stopping};
+    match (health, finding) {
         (Health::Unchecked, _) => Health::Unchecked,
-        (Health::Initial, true) | (Health::Up { .. }, true) => Health::Up { failed: 0, fall },
-        (Health::Initial, false) => Health::Initial,
-        (Health::Up { failed, .. }, false) if failed + 1 < fall => Health::Up { failed: failed + 1, fall },
-        (Health::Up { .. } | Health::Down { .. }, false) => Health::Down { passed: 0, rise },
-        (Health::Down { passed, .. }, true) if passed + 1 < rise => Health::Down { passed: passed + 1, rise },
-        (Health::Down { .. }, true) => Health::Up { failed: 0, fall },
+        (Health::Ejected, _) => Health::Ejected,
+        (Health::Initial | Health::Up { .. } | Health::Stopping { .. }, Passed) => Health::Up { failed: 0, fall },
+        (Health::Up { .. } | Health::Stopping { .. }, Stopping) => Health::Stopping { failed: 0, fall },
+        (Health::Initial, Failed | Stopping) => Health::Initial,
+        (Health::Up { failed, .. }, Failed) if failed + 1 < fall => Health::Up { failed: failed + 1, fall },
+        (Health::Stopping { failed, .. }, Failed) if failed + 1 < fall => Health::Stopping { failed: failed + 1, fall },
+        (Health::Up { .. } | Health::Stopping { .. }, Failed) => Health::Down { passed: 0, rise },
+        (Health::Down { .. }, Failed | Stopping) => Health::Down { passed: 0, rise },
+        (Health::Down { passed, .. }, Passed) if passed + 1 < rise => Health::Down { passed: passed + 1, rise },
+        (Health::Down { .. }, Passed) => Health::Up { failed: 0, fall },
     }
 }
 
@@ -27,8 +50,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn finding(passed: bool) -> Finding {
+        if passed { Finding::Passed } else { Finding::Failed }
+    }
+
     fn after(start: Health, results: &[bool]) -> Health {
-        results.iter().fold(start, |health, &passed| observe(health, passed, 2, 3))
+        results.iter().fold(start, |health, &passed| observe(health, finding(passed), 2, 3))
     }
 
     #[test]
@@ -52,17 +79,42 @@ mod tests {
         assert_eq!(after(down, &[true, true]), Health::Up { failed: 0, fall: 3 });
     }
 
+    #[test]
+    fn a_server_that_is_up_can_be_stopping_and_be_back_at_once() {
+        let up = Health::Up { failed: 1, fall: 3 };
+        let stopping = observe(up, Finding::Stopping, 2, 3);
+        assert_eq!(stopping, Health::Stopping { failed: 0, fall: 3 });
+        assert_eq!(after(stopping, &[false]), Health::Stopping { failed: 1, fall: 3 });
+        assert_eq!(after(stopping, &[false, false, false]), Health::Down { passed: 0, rise: 2 });
+        assert_eq!(after(stopping, &[true]), Health::Up { failed: 0, fall: 3 });
+    }
+
+    #[test]
+    fn a_server_that_is_not_up_does_not_become_stopping() {
+        assert_eq!(observe(Health::Initial, Finding::Stopping, 2, 3), Health::Initial);
+        let rising = Health::Down { passed: 1, rise: 2 };
+        assert_eq!(observe(rising, Finding::Stopping, 2, 3), Health::Down { passed: 0, rise: 2 });
+    }
+
     proptest! {
         #[test]
-        fn the_counts_stay_below_their_limits(results in prop::collection::vec(any::<bool>(), 0..64), rise in 1u32..5, fall in 1u32..5) {
-            let mut health = Health::Initial;
-            for passed in results {
-                health = observe(health, passed, rise, fall);
+        fn the_counts_stay_below_their_limits(
+            findings in prop::collection::vec(0..3, 0..64),
+            rise in 1u32..5,
+            fall in 1u32..5,
+        ) {
+            let (mut health, mut failures) = (Health::Initial, 0);
+            for finding in findings {
+                let finding = [Finding::Passed, Finding::Failed, Finding::Stopping][finding as usize];
+                let before = health;
+                health = observe(health, finding, rise, fall);
+                failures = if finding == Finding::Failed { failures + 1 } else { 0 };
+                prop_assert!(!before.is_up() || health.is_up() || failures >= fall, "down before {fall} failures");
                 match health {
-                    Health::Up { failed, .. } => prop_assert!(failed < fall),
+                    Health::Up { failed, .. } | Health::Stopping { failed, .. } => prop_assert!(failed < fall),
                     Health::Down { passed, .. } => prop_assert!(passed < rise),
                     Health::Initial => {}
-                    Health::Unchecked => prop_assert!(false, "a checked server became unchecked"),
+                    Health::Unchecked | Health::Ejected => prop_assert!(false, "checks made it {health:?}"),
                 }
             }
         }

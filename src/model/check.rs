@@ -21,6 +21,8 @@ pub enum CheckStatus {
     L7Response,
     /// A status that passes.
     L7Ok,
+    /// The server answers and wants no new users (404 where `disable-on-404` is set).
+    L7Conditional,
     /// A status that fails.
     L7Status,
 }
@@ -28,7 +30,7 @@ pub enum CheckStatus {
 impl CheckStatus {
     /// Whether the check passed.
     pub fn passed(self) -> bool {
-        matches!(self, Self::L4Ok | Self::L7Ok)
+        matches!(self, Self::L4Ok | Self::L7Ok | Self::L7Conditional)
     }
 
     /// Whether it says anything about the server: a check that could not even begin here blames nobody.
@@ -56,6 +58,7 @@ impl CheckStatus {
             Self::L7Timeout => ("L7TOUT", "Layer7 timeout"),
             Self::L7Response => ("L7RSP", "Layer7 invalid response"),
             Self::L7Ok => ("L7OK", "Layer7 check passed"),
+            Self::L7Conditional => ("L7OKC", "Layer7 check conditionally passed"),
             Self::L7Status => ("L7STS", "Layer7 wrong status"),
         }
     }

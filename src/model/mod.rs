@@ -6,17 +6,21 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod check;
+mod http_check;
 mod id;
 mod networks;
 mod outcome;
+mod outlier;
 mod policy;
 mod state;
 mod weight;
 
 pub use check::{CheckReport, CheckStatus};
+pub use http_check::{HttpCheck, StatusSet};
 pub use id::{NameError, NodeId, PoolName, ServerId, ServerName};
 pub use networks::{Networks, parse_network};
 pub use outcome::{Cause, Phase, StickyRequest, StickyResponse, Termination};
-pub use policy::{Algorithm, CheckKind, CheckPolicy, CookiePolicy};
+pub use outlier::{Ejection, OutlierPolicy, Outlying};
+pub use policy::{Algorithm, CheckKind, CheckPolicy, CookiePolicy, RetryOn};
 pub use state::{AdminState, Candidacy, Health, NodeState, ServerState, eligible};
 pub use weight::{Weight, WeightError};

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::HttpCheck;
+
 /// How a server is chosen for a request that no cookie decides. `Display` writes the configuration's word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Algorithm {
@@ -64,7 +66,7 @@ impl CookiePolicy {
 /// What a check does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CheckKind {
-    /// Sends a request; 2xx and 3xx pass.
+    /// Sends a request; what passes is [`HttpCheck`]'s to say.
     Http {
         /// The method.
         method: http::Method,
@@ -75,13 +77,30 @@ pub enum CheckKind {
     Tcp,
 }
 
+/// What is sent again although a server has it already, beside what always is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct RetryOn {
+    /// Idempotent requests that got no byte of an answer in time (HAProxy: `retry-on response-timeout`).
+    pub response_timeout: bool,
+}
+
 /// How the servers of a pool are checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckPolicy {
     /// What a check does.
     pub kind: CheckKind,
-    /// From the start of one check to the start of the next; also the longest a check may take.
+    /// What an HTTP check says beside, and what it wants to hear.
+    pub http: HttpCheck,
+    /// From the start of one check to the start of the next (HAProxy: `inter`).
     pub interval: Duration,
+    /// The same while a server is on its way up or down (HAProxy: `fastinter`); `None` is `interval`.
+    pub fast_interval: Option<Duration>,
+    /// The same while a server is down (HAProxy: `downinter`); `None` is `interval`.
+    pub down_interval: Option<Duration>,
+    /// The longest a check may take, with its connection; `None` is `interval`.
+    pub timeout: Option<Duration>,
+    /// The port that is asked, where a server has none of its own for checks; `None` is the one that takes traffic.
+    pub port: Option<u16>,
     /// Checks that must pass in a row before a server that was up is up again. At least 1.
     pub rise: u32,
     /// Checks that must fail in a row before a server is down. At least 1.
@@ -92,7 +111,12 @@ impl Default for CheckPolicy {
     fn default() -> Self {
         Self {
             kind: CheckKind::Http { method: http::Method::HEAD, path: http::uri::PathAndQuery::from_static("/") },
+            http: HttpCheck::default(),
             interval: Duration::from_secs(2),
+            fast_interval: None,
+            down_interval: None,
+            timeout: None,
+            port: None,
             rise: 2,
             fall: 3,
         }

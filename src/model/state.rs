@@ -37,7 +37,7 @@ impl std::fmt::Display for NodeState {
     }
 }
 
-/// What the active checks say of a server.
+/// What checks and traffic say of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Health {
     /// Checks are off: always believed to be up.
@@ -51,6 +51,15 @@ pub enum Health {
         /// How many it takes.
         fall: u32,
     },
+    /// It answers and wants no new users; those with a cookie for it stay (HAProxy: `http-check disable-on-404`).
+    Stopping {
+        /// Checks failed in a row; `fall` of them make it `Down`.
+        failed: u32,
+        /// How many it takes.
+        fall: u32,
+    },
+    /// It passes its checks, or has none, but its answers to users were bad: nobody is sent there for a while.
+    Ejected,
     /// Was up and is down.
     Down {
         /// Checks passed in a row; `rise` of them make it `Up`.
@@ -64,8 +73,17 @@ impl Health {
     /// Whether the server may be believed to answer.
     pub fn is_up(self) -> bool {
         match self {
-            Self::Unchecked | Self::Up { .. } => true,
-            Self::Initial | Self::Down { .. } => false,
+            Self::Unchecked | Self::Up { .. } | Self::Stopping { .. } => true,
+            Self::Initial | Self::Ejected | Self::Down { .. } => false,
+        }
+    }
+
+    /// Who may be sent to a server of this health.
+    fn candidacy(self) -> Candidacy {
+        match self {
+            Self::Unchecked | Self::Up { .. } => Candidacy::Everybody,
+            Self::Stopping { .. } => Candidacy::StickyOnly,
+            Self::Initial | Self::Ejected | Self::Down { .. } => Candidacy::Nobody,
         }
     }
 }
@@ -93,9 +111,8 @@ pub fn eligible(operator: AdminState, node: NodeState, health: Health, weight: s
         NodeState::Ready => Candidacy::Everybody,
         NodeState::Starting | NodeState::Draining | NodeState::Left => Candidacy::Nobody,
     };
-    let health = if health.is_up() { Candidacy::Everybody } else { Candidacy::Nobody };
     let weight = if weight == super::Weight::ZERO { Candidacy::StickyOnly } else { Candidacy::Everybody };
-    admin.min(node).min(health).min(weight)
+    admin.min(node).min(health.candidacy()).min(weight)
 }
 
 /// The state of a server as one word, in HAProxy's terms; `Display` writes the word as its pages and CSV do.
@@ -135,12 +152,14 @@ impl std::fmt::Display for ServerState {
             Self::Drain(health) => (true, health),
             Self::Running(health) => (false, health),
         };
+        let word = |word| if drains { "DRAIN" } else { word };
         match health {
-            Health::Unchecked => f.write_str(if drains { "DRAIN" } else { "no check" }),
-            Health::Up { failed: 0, .. } => f.write_str(if drains { "DRAIN" } else { "UP" }),
-            Health::Up { failed, fall } => {
-                write!(f, "{} {}/{fall}", if drains { "DRAIN" } else { "UP" }, fall.saturating_sub(failed))
-            }
+            Health::Unchecked => f.write_str(word("no check")),
+            Health::Up { failed: 0, .. } => f.write_str(word("UP")),
+            Health::Up { failed, fall } => write!(f, "{} {}/{fall}", word("UP"), fall.saturating_sub(failed)),
+            Health::Stopping { failed: 0, .. } => f.write_str(word("NOLB")),
+            Health::Stopping { failed, fall } => write!(f, "{} {}/{fall}", word("NOLB"), fall.saturating_sub(failed)),
+            Health::Ejected => f.write_str("DOWN (ejected)"),
             Health::Initial | Health::Down { passed: 0, .. } => f.write_str("DOWN"),
             Health::Down { passed, rise } => write!(f, "DOWN {passed}/{rise}"),
         }
@@ -175,6 +194,13 @@ mod tests {
     }
 
     #[test]
+    fn a_stopping_server_keeps_its_users_and_an_ejected_one_does_not() {
+        let stopping = Health::Stopping { failed: 0, fall: 3 };
+        assert_eq!(candidacy(AdminState::Ready, NodeState::Ready, stopping), Candidacy::StickyOnly);
+        assert_eq!(candidacy(AdminState::Ready, NodeState::Ready, Health::Ejected), Candidacy::Nobody);
+    }
+
+    #[test]
     fn the_words_are_those_of_haproxy() {
         let word = |operator, health| ServerState::new(operator, NodeState::Ready, health).to_string();
         assert_eq!(word(AdminState::Ready, UP), "UP");
@@ -185,5 +211,9 @@ mod tests {
         assert_eq!(word(AdminState::Drain, UP), "DRAIN");
         assert_eq!(word(AdminState::Drain, Health::Up { failed: 1, fall: 3 }), "DRAIN 2/3");
         assert_eq!(word(AdminState::Maint, UP), "MAINT");
+        assert_eq!(word(AdminState::Ready, Health::Stopping { failed: 0, fall: 3 }), "NOLB");
+        assert_eq!(word(AdminState::Ready, Health::Stopping { failed: 1, fall: 3 }), "NOLB 2/3");
+        assert_eq!(word(AdminState::Drain, Health::Stopping { failed: 0, fall: 3 }), "DRAIN");
+        assert_eq!(word(AdminState::Ready, Health::Ejected), "DOWN (ejected)");
     }
 }

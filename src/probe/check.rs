@@ -11,17 +11,19 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, header};
-use http_body_util::Empty;
-use hyper::client::conn::http1;
+use http::{HeaderValue, Method, Request, Response, Uri, header, uri::PathAndQuery};
+use http_body_util::{BodyExt, Empty};
+use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use rustix::io::Errno;
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::model::{CheckKind, CheckReport, CheckStatus};
+use crate::model::{CheckKind, CheckReport, CheckStatus, HttpCheck};
 
 /// Longest response head, in bytes: the same as for traffic.
 const LONGEST_HEAD: usize = 16 * 1024;
+/// How much of a body is looked through, in bytes.
+const LONGEST_BODY: usize = 64 * 1024;
 const USER_AGENT: &str = concat!("lb-check/", env!("CARGO_PKG_VERSION"));
 
 /// How long a check may take.
@@ -35,8 +37,8 @@ pub struct Limits {
 
 /// Checks the server at `address` once. Never fails and never takes longer than its limits: what went wrong is the report.
 ///
-/// The body of a response is not read: the head says all that a check wants to know.
-pub async fn check(address: SocketAddr, kind: &CheckKind, limits: Limits) -> CheckReport {
+/// The body of a response is read only if something is expected in it.
+pub async fn check(address: SocketAddr, kind: &CheckKind, http: &HttpCheck, limits: Limits) -> CheckReport {
     let started = Instant::now();
     let deadline = tokio::time::Instant::from_std(started) + limits.whole;
     let connecting = tokio::time::timeout(limits.connect.min(limits.whole), connect(address));
@@ -46,7 +48,7 @@ pub async fn check(address: SocketAddr, kind: &CheckKind, limits: Limits) -> Che
         Ok(Ok(stream)) => match kind {
             CheckKind::Tcp => Found { status: CheckStatus::L4Ok, code: None, detail: String::new() },
             CheckKind::Http { method, path } => {
-                let exchange = tokio::time::timeout_at(deadline, ask(stream, address, method, path));
+                let exchange = tokio::time::timeout_at(deadline, ask(stream, address, (method, path), http));
                 let silence = |_| Found::silence(CheckStatus::L7Timeout, "no response", limits.whole);
                 exchange.await.unwrap_or_else(silence)
             }
@@ -111,47 +113,87 @@ fn words(error: &io::Error) -> String {
     }
 }
 
-async fn ask(stream: TcpStream, address: SocketAddr, method: &http::Method, path: &http::uri::PathAndQuery) -> Found {
+async fn ask(
+    stream: TcpStream,
+    address: SocketAddr,
+    (method, path): (&Method, &PathAndQuery),
+    http: &HttpCheck,
+) -> Found {
+    let HttpCheck { host, headers, .. } = http;
     let request = Request::builder()
         .method(method)
-        .uri(http::Uri::from(path.clone()))
-        .header(header::HOST, address.to_string())
+        .uri(Uri::from(path.clone()))
         .header(header::USER_AGENT, USER_AGENT)
         .header(header::CONNECTION, "close")
         .body(Empty::<Bytes>::new());
-    let request = match request {
-        Ok(request) => request,
-        Err(error) => return Found::problem(CheckStatus::SocketError, format!("no such request: {error}")),
+    let host = host.clone().map_or_else(|| HeaderValue::try_from(address.to_string()), Ok);
+    let (mut request, host) = match (request, host) {
+        (Ok(request), Ok(host)) => (request, host),
+        (Err(error), _) => return Found::problem(CheckStatus::SocketError, format!("no such request: {error}")),
+        (_, Err(error)) => return Found::problem(CheckStatus::SocketError, format!("no such request: {error}")),
     };
+    for (name, value) in headers {
+        request.headers_mut().insert(name, value.clone());
+    }
+    request.headers_mut().insert(header::HOST, host);
     let mut builder = http1::Builder::new();
     builder.max_buf_size(LONGEST_HEAD);
     let (mut sender, connection) = match builder.handshake(TokioIo::new(stream)).await {
         Ok(pair) => pair,
         Err(error) => return no_response(&error),
     };
-    let mut answer = pin!(sender.send_request(request));
-    let answer = tokio::select! {
+    let mut answer = pin!(async {
+        match sender.send_request(request).await {
+            Ok(response) => judge(response, http).await,
+            Err(error) => no_response(&error),
+        }
+    });
+    tokio::select! {
         biased;
-        answer = &mut answer => answer,
+        found = &mut answer => found,
         // The connection hands what it knows to the request before it ends.
         _ = connection => answer.await,
-    };
-    match answer {
-        Ok(response) => judge(response.status()),
-        Err(error) => no_response(&error),
     }
 }
 
-fn judge(status: http::StatusCode) -> Found {
-    let code = Some(status.as_u16());
-    if status.is_success() || status.is_redirection() {
-        return Found { status: CheckStatus::L7Ok, code, detail: String::new() };
+async fn judge(response: Response<Incoming>, http: &HttpCheck) -> Found {
+    let HttpCheck { host: _, headers: _, expect_status, expect_body, disable_on_404 } = http;
+    let number = response.status().as_u16();
+    let found = |status, detail: String| Found { status, code: Some(number), detail };
+    if *disable_on_404 && number == 404 {
+        return found(
+            CheckStatus::L7Conditional,
+            "the server answered with status 404: it takes no new users".to_owned(),
+        );
     }
-    Found {
-        status: CheckStatus::L7Status,
-        code,
-        detail: format!("the server answered with status {}", status.as_u16()),
+    if !expect_status.contains(number) {
+        return found(CheckStatus::L7Status, format!("the server answered with status {number}"));
     }
+    let Some(wanted) = expect_body else { return found(CheckStatus::L7Ok, String::new()) };
+    match contains(response.into_body(), wanted).await {
+        Ok(true) => found(CheckStatus::L7Ok, String::new()),
+        Ok(false) => found(CheckStatus::L7Response, format!("the body has no {:?}", String::from_utf8_lossy(wanted))),
+        Err(_) => found(CheckStatus::L7Response, "the connection closed in the middle of the body".to_owned()),
+    }
+}
+
+/// Whether the beginning of the body contains `wanted`. What follows is not read.
+async fn contains(mut body: Incoming, wanted: &[u8]) -> Result<bool, hyper::Error> {
+    let mut seen = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        // It may have begun in the piece before.
+        let from = (seen.len() + 1).saturating_sub(wanted.len());
+        let room = LONGEST_BODY - seen.len();
+        seen.extend_from_slice(&data[..data.len().min(room)]);
+        if seen[from..].windows(wanted.len()).any(|part| part == wanted) {
+            return Ok(true);
+        }
+        if seen.len() == LONGEST_BODY {
+            break;
+        }
+    }
+    Ok(false)
 }
 
 fn no_response(error: &hyper::Error) -> Found {
@@ -167,6 +209,8 @@ fn no_response(error: &hyper::Error) -> Found {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
@@ -182,6 +226,11 @@ mod tests {
 
     /// Checks a server that reads a request and answers with `bytes`; the report and the request that it got.
     async fn answered_with(bytes: &[u8]) -> (CheckReport, String) {
+        asked(&head(), &HttpCheck::default(), &[bytes]).await
+    }
+
+    /// The same for another check, and an answer that comes in pieces.
+    async fn asked(kind: &CheckKind, http: &HttpCheck, pieces: &[&[u8]]) -> (CheckReport, String) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let server = async {
@@ -189,11 +238,13 @@ mod tests {
             let mut request = vec![0; 4096];
             let length = stream.read(&mut request).await.unwrap();
             // A client that has heard enough may be gone already.
-            let _ = stream.write_all(bytes).await;
+            for piece in pieces {
+                let _ = stream.write_all(piece).await;
+                tokio::task::yield_now().await;
+            }
             String::from_utf8_lossy(&request[..length]).replace(&address.to_string(), "<address>")
         };
-        let kind = head();
-        tokio::join!(check(address, &kind, GENEROUS), server)
+        tokio::join!(check(address, kind, http, GENEROUS), server)
     }
 
     async fn report_of(bytes: &[u8]) -> (CheckStatus, Option<u16>, String) {
@@ -228,6 +279,78 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_check_says_what_it_was_told_to_say() {
+        let http = HttpCheck {
+            host: Some(HeaderValue::from_static("app.example")),
+            headers: vec![
+                (header::USER_AGENT, HeaderValue::from_static("probe")),
+                (header::ACCEPT, HeaderValue::from_static("*/*")),
+            ],
+            ..HttpCheck::default()
+        };
+        let (_, request) = asked(&head(), &http, &[b"HTTP/1.1 200 OK\r\n\r\n"]).await;
+        let mut lines: Vec<_> = request.trim_end().lines().map(str::to_ascii_lowercase).collect();
+        lines[1..].sort();
+        assert_eq!(lines[1..], ["accept: */*", "connection: close", "host: app.example", "user-agent: probe"]);
+    }
+
+    #[tokio::test]
+    async fn the_operator_says_which_statuses_pass() {
+        let http = HttpCheck { expect_status: "204,401".parse().unwrap(), ..HttpCheck::default() };
+        for (code, status) in [(204, CheckStatus::L7Ok), (401, CheckStatus::L7Ok), (200, CheckStatus::L7Status)] {
+            let (report, _) = asked(&head(), &http, &[format!("HTTP/1.1 {code} Fine\r\n\r\n").as_bytes()]).await;
+            assert_eq!((report.status, report.code), (status, Some(code)));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_404_passes_on_condition_where_it_means_stopping() {
+        let http = HttpCheck { disable_on_404: true, ..HttpCheck::default() };
+        let (report, _) = asked(&head(), &http, &[b"HTTP/1.1 404 Not Found\r\n\r\n"]).await;
+        assert_eq!((report.status, report.code), (CheckStatus::L7Conditional, Some(404)));
+    }
+
+    #[tokio::test]
+    async fn a_body_is_searched_across_its_pieces_and_no_further_than_64_kib() {
+        let get: CheckKind = "GET /".parse().unwrap();
+        let http = HttpCheck { expect_body: Some(Arc::from(&b"all is well"[..])), ..HttpCheck::default() };
+        const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n";
+        let filler = vec![b'x'; LONGEST_BODY - 11];
+        let found = |pieces: Vec<&'static [u8]>| {
+            let (get, http) = (get.clone(), http.clone());
+            async move {
+                let (report, _) = asked(&get, &http, &pieces).await;
+                assert_eq!(report.code, Some(200));
+                (report.status, report.detail)
+            }
+        };
+        let passed = (CheckStatus::L7Ok, String::new());
+        let failed = (CheckStatus::L7Response, "the body has no \"all is well\"".to_owned());
+        assert_eq!(found(vec![HEAD, b"we say: all is well."]).await, passed);
+        assert_eq!(found(vec![HEAD, b"all is", b" well"]).await, passed);
+        assert_eq!(found(vec![HEAD, b"all is we"]).await, failed);
+        let filler: &'static [u8] = Box::leak(filler.into_boxed_slice());
+        assert_eq!(found(vec![HEAD, filler, b"all is well"]).await, passed);
+        assert_eq!(found(vec![HEAD, b"x", filler, b"all is well"]).await, failed);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_never_ends_times_out_at_layer_7() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf").await.unwrap();
+            // Held until the check has given up.
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        };
+        let http = HttpCheck { expect_body: Some(Arc::from(&b"whole"[..])), ..HttpCheck::default() };
+        let get: CheckKind = "GET /".parse().unwrap();
+        let (report, ()) = tokio::join!(check(address, &get, &http, SHORT), server);
+        assert_eq!(report.status, CheckStatus::L7Timeout);
+    }
+
+    #[tokio::test]
     async fn what_is_not_http_is_an_invalid_response() {
         for garbage in [&b"SSH-2.0-OpenSSH_9.2\r\n"[..], b"\0\0\0\0\0\0\0\0\r\n\r\n", b"HTTP/1.1 abc\r\n\r\n"] {
             let (status, code, detail) = report_of(garbage).await;
@@ -255,7 +378,7 @@ mod tests {
     #[tokio::test]
     async fn a_server_that_accepts_and_says_nothing_times_out_at_layer_7() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let report = check(listener.local_addr().unwrap(), &head(), SHORT).await;
+        let report = check(listener.local_addr().unwrap(), &head(), &HttpCheck::default(), SHORT).await;
         assert_eq!((report.status, report.code), (CheckStatus::L7Timeout, None));
         assert_eq!(report.detail, "no response within 100ms");
         assert!(report.duration >= SHORT.whole, "{:?}", report.duration);
@@ -264,7 +387,7 @@ mod tests {
     #[tokio::test]
     async fn an_accepted_connection_is_enough_for_a_tcp_check() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let report = check(listener.local_addr().unwrap(), &CheckKind::Tcp, GENEROUS).await;
+        let report = check(listener.local_addr().unwrap(), &CheckKind::Tcp, &HttpCheck::default(), GENEROUS).await;
         assert_eq!((report.status, report.detail.as_str()), (CheckStatus::L4Ok, ""));
     }
 
@@ -274,7 +397,7 @@ mod tests {
         let taken = TcpSocket::new_v4().unwrap();
         taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         for kind in [CheckKind::Tcp, head()] {
-            let report = check(taken.local_addr().unwrap(), &kind, GENEROUS).await;
+            let report = check(taken.local_addr().unwrap(), &kind, &HttpCheck::default(), GENEROUS).await;
             assert_eq!((report.status, report.detail.as_str()), (CheckStatus::L4Connect, "Connection refused"));
         }
     }
@@ -289,7 +412,7 @@ mod tests {
         while let Ok(stream) = tokio::time::timeout(Duration::from_millis(50), TcpStream::connect(address)).await {
             waiting.push(stream.unwrap());
         }
-        let report = check(address, &CheckKind::Tcp, SHORT).await;
+        let report = check(address, &CheckKind::Tcp, &HttpCheck::default(), SHORT).await;
         assert_eq!((report.status, report.detail.as_str()), (CheckStatus::L4Timeout, "no connection within 50ms"));
     }
 

@@ -1,6 +1,12 @@
 //! Runs the schedule: follows the registry, starts checks that are due, hands in what they found.
 
-use std::{future::Future, pin::pin, sync::Arc, time::Instant};
+use std::{
+    future::Future,
+    net::SocketAddr,
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use rand::Rng;
@@ -10,7 +16,7 @@ use super::{
     schedule::{Job, Schedule, Target, Ticket, connect_limit, time_limit},
 };
 use crate::{
-    model::CheckReport,
+    model::{CheckReport, CheckStatus},
     registry::{Command, Registry, Snapshot},
 };
 
@@ -25,6 +31,7 @@ pub async fn run(registry: Arc<Registry>, mut rng: impl Rng, shutdown: impl Futu
     changes.mark_changed();
     let mut schedule = Schedule::default();
     let mut in_flight = FuturesUnordered::new();
+    let mut next_notes = None;
     loop {
         while let Some(job) = schedule.start_due(Instant::now(), &mut rng) {
             in_flight.push(carry_out(job));
@@ -37,23 +44,56 @@ pub async fn run(registry: Arc<Registry>, mut rng: impl Rng, shutdown: impl Futu
                     registry.apply(Instant::now(), Command::Checked { server: ticket.server, report });
                 }
             }
+            () = notes(&registry, next_notes) => {
+                let now = Instant::now();
+                take_notes(&registry, &mut schedule, now);
+                next_notes = Some(now + NOTES_PAUSE);
+            }
             () = reached(schedule.next_due()) => {}
+        }
+    }
+}
+
+/// Least time between two looks at what requests met: they may meet it ten thousand times in a second.
+const NOTES_PAUSE: Duration = Duration::from_millis(20);
+
+/// Waits until requests have met a failure, and until it is time to look.
+async fn notes(registry: &Registry, not_before: Option<Instant>) {
+    if let Some(not_before) = not_before {
+        tokio::time::sleep_until(not_before.into()).await;
+    }
+    registry.signals().trouble.notified().await;
+}
+
+/// Counts what requests met as failed checks, as far as it counts, and has the next check come at once.
+fn take_notes(registry: &Registry, schedule: &mut Schedule, now: Instant) {
+    let snapshot = registry.snapshot();
+    for server in snapshot.pools.iter().flat_map(|pool| &pool.servers) {
+        if let Some(trouble) = server.live.take_trouble()
+            && schedule.trouble(now, server.id)
+        {
+            registry.apply(now, Command::Troubled { server: server.id, report: trouble.report() });
         }
     }
 }
 
 async fn carry_out(Job { ticket, target }: Job) -> (Ticket, CheckReport) {
     let limits = Limits { connect: connect_limit(&target), whole: time_limit(&target.policy) };
-    (ticket, check(target.address, &target.policy.kind, limits).await)
+    let mut report = check(target.address, &target.policy.kind, &target.policy.http, limits).await;
+    if report.status == CheckStatus::L7Conditional && !target.health.is_up() {
+        // Who has no users has none to keep.
+        report.status = CheckStatus::L7Status;
+    }
+    (ticket, report)
 }
 
 fn targets(snapshot: &Snapshot) -> impl Iterator<Item = Target> {
     snapshot.pools.iter().filter_map(|pool| Some((pool, pool.policy.check.as_ref()?))).flat_map(|(pool, policy)| {
-        pool.servers.iter().filter(|server| server.is_checked()).map(|server| Target {
-            server: server.id,
-            address: server.address,
-            health: server.health,
-            policy: policy.clone(),
+        let policy = Arc::new(policy.clone());
+        pool.servers.iter().filter(|server| server.is_checked()).map(move |server| {
+            let port = server.check_port.or(policy.port).unwrap_or(server.address.port());
+            let address = SocketAddr::new(server.address.ip(), port);
+            Target { server: server.id, address, health: server.health, policy: Arc::clone(&policy) }
         })
     })
 }
@@ -67,11 +107,7 @@ async fn reached(due: Option<Instant>) {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        net::SocketAddr,
-        sync::atomic::{AtomicUsize, Ordering},
-        time::Duration,
-    };
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use rand::{SeedableRng, rngs::StdRng};
     use tokio::{io::AsyncWriteExt, net::TcpListener, net::TcpSocket};
@@ -96,6 +132,7 @@ mod tests {
             weight: Weight::DEFAULT,
             backup: false,
             maxconn: None,
+            check_port: None,
         });
         let command = Command::Static { pool: pool_name(), servers: servers.collect() };
         registry.apply(Instant::now(), command);

@@ -9,6 +9,7 @@
 use std::{
     collections::{BTreeSet, HashMap},
     net::SocketAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -17,8 +18,16 @@ use rand::{Rng, RngExt};
 use crate::model::{CheckPolicy, Health, ServerId};
 
 /// From start to start while a server has not passed yet: its users wait, and one that begins to answer has to get traffic
-/// within a second.
+/// within a second. Longer when there are so many that they would keep this thread busy.
 const EAGER: Duration = Duration::from_millis(250);
+/// New servers that are checked at once when they come together: whoever waits for a restarted balancer waits for the first
+/// of them. The others follow one each `PACE`, so that a thousand take a second and not one moment of every processor
+/// around.
+const BURST: u32 = 64;
+const PACE: Duration = Duration::from_millis(1);
+/// Least time between two checks of a server, or two failures that count, because of what requests met: ten thousand
+/// refused requests in a second tell no more than the first few.
+const TROUBLE_GAP: Duration = Duration::from_millis(250);
 /// Largest part of the interval by which a check may come early, so that servers which came together are not checked
 /// together for ever. Early and not late: `fall` times the interval stays an upper bound of how long a failure goes unseen.
 const SPREAD: f64 = 0.1;
@@ -32,7 +41,7 @@ pub(super) struct Target {
     pub(super) server: ServerId,
     pub(super) address: SocketAddr,
     pub(super) health: Health,
-    pub(super) policy: CheckPolicy,
+    pub(super) policy: Arc<CheckPolicy>,
 }
 
 /// A check that is to start now.
@@ -57,18 +66,34 @@ pub(super) struct Schedule {
     /// Entries without a check in flight, the next one first.
     queue: BTreeSet<(Instant, ServerId)>,
     tickets: u64,
+    /// When the next new server may be checked for the first time.
+    next_slot: Option<Instant>,
+    /// Servers that have not passed yet.
+    new: u32,
 }
 
 #[derive(Debug)]
 struct Entry {
     target: Target,
     turn: Turn,
+    /// When requests last met a failure that counted.
+    troubled: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Turn {
-    InFlight { started: Instant, spread: f64, ticket: Ticket },
-    Waiting { due: Instant, last: Option<(Instant, f64)> },
+    InFlight { start: Start, ticket: Ticket },
+    Waiting { due: Instant, last: Option<Start> },
+}
+
+/// The start of a check.
+#[derive(Debug, Clone, Copy)]
+struct Start {
+    at: Instant,
+    /// How much of the spread the next one takes, 0 to 1.
+    spread: f64,
+    /// Whether the server had none before.
+    first: bool,
 }
 
 impl Schedule {
@@ -76,17 +101,22 @@ impl Schedule {
     pub(super) fn follow(&mut self, now: Instant, targets: impl IntoIterator<Item = Target>) {
         let mut before = std::mem::take(&mut self.entries);
         self.queue.clear();
+        let targets: Vec<_> = targets.into_iter().collect();
+        let new = targets.iter().filter(|target| is_new(target.health)).count();
+        self.new = u32::try_from(new).unwrap_or(u32::MAX);
         for target in targets {
-            let turn = match before.remove(&target.server).map(|entry| entry.turn) {
-                None => Turn::Waiting { due: now, last: None },
+            let before = before.remove(&target.server);
+            let troubled = before.as_ref().and_then(|entry| entry.troubled);
+            let turn = match before.map(|entry| entry.turn) {
+                None => Turn::Waiting { due: self.slot(now), last: None },
                 Some(turn @ Turn::InFlight { .. }) => turn,
-                Some(Turn::Waiting { due: _, last: Some(last) }) => waiting_after(last, &target),
+                Some(Turn::Waiting { due: _, last: Some(last) }) => self.waiting_after(last, troubled, &target),
                 Some(turn @ Turn::Waiting { due: _, last: None }) => turn,
             };
             if let Turn::Waiting { due, .. } = turn {
                 self.queue.insert((due, target.server));
             }
-            self.entries.insert(target.server, Entry { target, turn });
+            self.entries.insert(target.server, Entry { target, turn, troubled });
         }
         self.check_invariants();
     }
@@ -103,7 +133,9 @@ impl Schedule {
         let entry = self.entries.get_mut(&server)?;
         self.tickets += 1;
         let ticket = Ticket { server, number: self.tickets };
-        entry.turn = Turn::InFlight { started: now, spread: rng.random_range(0.0..SPREAD), ticket };
+        let first = matches!(entry.turn, Turn::Waiting { last: None, .. });
+        let start = Start { at: now, spread: rng.random_range(0.0..1.0), first };
+        entry.turn = Turn::InFlight { start, ticket };
         let job = Job { ticket, target: entry.target.clone() };
         self.check_invariants();
         Some(job)
@@ -111,17 +143,69 @@ impl Schedule {
 
     /// Takes note that a check has ended; whether its result still matters.
     pub(super) fn finish(&mut self, ended: Ticket) -> bool {
-        let Some(entry) = self.entries.get_mut(&ended.server) else { return false };
-        let Turn::InFlight { started, spread, ticket } = entry.turn else { return false };
+        let Some(entry) = self.entries.get(&ended.server) else { return false };
+        let Turn::InFlight { start, ticket } = entry.turn else { return false };
         if ticket != ended {
             return false;
         }
-        entry.turn = waiting_after((started, spread), &entry.target);
-        if let Turn::Waiting { due, .. } = entry.turn {
-            self.queue.insert((due, ended.server));
+        let turn = self.waiting_after(start, entry.troubled, &entry.target);
+        self.wait(ended.server, turn);
+        self.check_invariants();
+        true
+    }
+
+    /// Requests have met a failure of the server: its next check is due at once. Whether the failure counts as one that a
+    /// check has found; it does not so soon after another.
+    pub(super) fn trouble(&mut self, now: Instant, server: ServerId) -> bool {
+        let Some(entry) = self.entries.get_mut(&server) else { return false };
+        let is_soon = entry.troubled.is_some_and(|last| now.saturating_duration_since(last) < TROUBLE_GAP);
+        if is_soon || !entry.target.health.is_up() {
+            return false;
+        }
+        entry.troubled = Some(now);
+        let entry = &self.entries[&server];
+        if let Turn::Waiting { due, last: Some(last) } = entry.turn {
+            let turn = self.waiting_after(last, entry.troubled, &entry.target);
+            self.queue.remove(&(due, server));
+            self.wait(server, turn);
         }
         self.check_invariants();
         true
+    }
+
+    fn wait(&mut self, server: ServerId, turn: Turn) {
+        if let Turn::Waiting { due, .. } = turn {
+            self.queue.insert((due, server));
+        }
+        if let Some(entry) = self.entries.get_mut(&server) {
+            entry.turn = turn;
+        }
+    }
+
+    /// When a new server is checked for the first time.
+    fn slot(&mut self, now: Instant) -> Instant {
+        let earliest = now.checked_sub(PACE * BURST).unwrap_or(now);
+        let slot = self.next_slot.map_or(earliest, |slot| slot.max(earliest));
+        self.next_slot = Some(slot + PACE);
+        slot.max(now)
+    }
+
+    fn waiting_after(&self, start: Start, troubled: Option<Instant>, target: &Target) -> Turn {
+        let Start { at, spread, first } = start;
+        let policy = &target.policy;
+        let interval = match target.health {
+            Health::Initial => policy.interval.min(EAGER.max(PACE * self.new)),
+            Health::Up { failed: 1.., .. }
+            | Health::Stopping { failed: 1.., .. }
+            | Health::Down { passed: 1.., .. } => policy.fast_interval.unwrap_or(policy.interval),
+            Health::Down { passed: 0, .. } => policy.down_interval.unwrap_or(policy.interval),
+            Health::Unchecked | Health::Ejected | Health::Up { .. } | Health::Stopping { .. } => policy.interval,
+        };
+        // Servers that came together are up together: from their second check on, they share the whole interval.
+        let part = if first && target.health.is_up() { 1.0 } else { SPREAD };
+        let gap = interval.mul_f64(1.0 - spread * part).clamp(INTERVALS.0, INTERVALS.1);
+        let at_once = troubled.filter(|troubled| *troubled > at).map(|troubled| troubled.max(at + TROUBLE_GAP));
+        Turn::Waiting { due: at_once.map_or(at + gap, |at_once| at_once.min(at + gap)), last: Some(start) }
     }
 
     /// Exactly the entries without a check in flight are queued, each once and under its own time.
@@ -139,7 +223,7 @@ impl Schedule {
 
 /// The longest that a check may take.
 pub(super) fn time_limit(policy: &CheckPolicy) -> Duration {
-    policy.interval.clamp(INTERVALS.0, INTERVALS.1)
+    policy.timeout.unwrap_or(policy.interval).clamp(INTERVALS.0, INTERVALS.1)
 }
 
 /// The longest that a check may take to connect. A new server's address may not exist yet; the system repeats a lost
@@ -149,16 +233,12 @@ pub(super) fn connect_limit(target: &Target) -> Duration {
     if is_new(target.health) { whole.min(2 * EAGER) } else { whole }
 }
 
-fn waiting_after((started, spread): (Instant, f64), target: &Target) -> Turn {
-    let whole = time_limit(&target.policy);
-    let interval = if is_new(target.health) { whole.min(EAGER) } else { whole };
-    Turn::Waiting { due: started + interval.mul_f64(1.0 - spread), last: Some((started, spread)) }
-}
-
 fn is_new(health: Health) -> bool {
     match health {
         Health::Initial => true,
-        Health::Unchecked | Health::Up { .. } | Health::Down { .. } => false,
+        Health::Unchecked | Health::Up { .. } | Health::Stopping { .. } | Health::Ejected | Health::Down { .. } => {
+            false
+        }
     }
 }
 
@@ -176,7 +256,7 @@ mod tests {
             server: ServerId(server),
             address: SocketAddr::from(([127, 0, 0, 1], 3000)),
             health,
-            policy: CheckPolicy { interval: INTERVAL, ..CheckPolicy::default() },
+            policy: Arc::new(CheckPolicy { interval: INTERVAL, ..CheckPolicy::default() }),
         }
     }
 
@@ -223,24 +303,85 @@ mod tests {
         assert_within_spread(fixture.next(), Duration::ZERO, EAGER);
     }
 
+    /// A server that was checked at the start and is due again; how long after the start its second check began.
+    fn settled(health: Health) -> (Fixture, Duration) {
+        let mut fixture = Fixture::following([target(1, health)]);
+        let first = fixture.start_due(Duration::ZERO).unwrap();
+        assert!(fixture.schedule.finish(first));
+        let second = fixture.next().unwrap();
+        let ticket = fixture.start_due(second).unwrap();
+        assert!(fixture.schedule.finish(ticket));
+        (fixture, second)
+    }
+
     #[test]
     fn the_interval_counts_from_start_to_start_once_a_check_has_passed() {
-        let mut fixture = Fixture::following([target(1, Health::Initial)]);
-        let ticket = fixture.start_due(Duration::ZERO).unwrap();
+        let (mut fixture, second) = settled(Health::Initial);
+        fixture.follow(second + Duration::from_secs(1), [target(1, UP)]);
+        assert_within_spread(fixture.next(), second, INTERVAL);
+    }
+
+    #[test]
+    fn a_server_on_its_way_is_checked_by_the_fast_interval_and_one_that_is_down_by_its_own() {
+        let secs = Duration::from_secs;
+        let after = |health| {
+            let (mut fixture, second) = settled(UP);
+            let mut changed = target(1, health);
+            let (fast_interval, down_interval) = (Some(secs(1)), Some(secs(30)));
+            changed.policy =
+                Arc::new(CheckPolicy { interval: secs(10), fast_interval, down_interval, ..CheckPolicy::default() });
+            fixture.follow(second, [changed]);
+            (fixture.next(), second)
+        };
+        for (health, interval) in [
+            (UP, 10),
+            (Health::Up { failed: 1, fall: 3 }, 1),
+            (Health::Stopping { failed: 0, fall: 3 }, 10),
+            (Health::Stopping { failed: 1, fall: 3 }, 1),
+            (Health::Down { passed: 0, rise: 2 }, 30),
+            (Health::Down { passed: 1, rise: 2 }, 1),
+        ] {
+            let (next, second) = after(health);
+            assert_within_spread(next, second, secs(interval));
+        }
+    }
+
+    #[test]
+    fn a_failure_that_requests_met_counts_once_and_hurries_the_next_check() {
+        let (mut fixture, second) = settled(UP);
+        let met = |fixture: &mut Fixture, at| fixture.schedule.trouble(fixture.start + at, ServerId(1));
+        let early = second + Duration::from_millis(100);
+        assert!(met(&mut fixture, early));
+        assert!(!met(&mut fixture, early + Duration::from_millis(249)), "so soon it tells nothing new");
+        assert_eq!(fixture.next(), Some(second + TROUBLE_GAP), "a check has only just begun");
+        fixture.follow(early, [target(1, Health::Up { failed: 1, fall: 3 })]);
+        assert_eq!(fixture.next(), Some(second + TROUBLE_GAP), "a change does not put it off");
+        let third = second + TROUBLE_GAP;
+        let ticket = fixture.start_due(third).unwrap();
         assert!(fixture.schedule.finish(ticket));
-        fixture.follow(Duration::from_secs(1), [target(1, UP)]);
-        assert_within_spread(fixture.next(), Duration::ZERO, INTERVAL);
+        assert_within_spread(fixture.next(), third, INTERVAL);
+        let late = third + Duration::from_millis(600);
+        assert!(met(&mut fixture, late));
+        assert_eq!(fixture.next(), Some(late), "at once");
+    }
+
+    #[test]
+    fn what_requests_meet_says_nothing_of_a_server_that_is_down_or_gone() {
+        let (mut fixture, second) = settled(Health::Down { passed: 0, rise: 2 });
+        let before = fixture.next();
+        assert!(!fixture.schedule.trouble(fixture.start + second, ServerId(1)));
+        assert!(!fixture.schedule.trouble(fixture.start + second, ServerId(9)));
+        assert_eq!(fixture.next(), before);
     }
 
     #[test]
     fn a_shorter_interval_holds_from_the_last_start() {
-        let mut fixture = Fixture::following([target(1, UP)]);
-        let ticket = fixture.start_due(Duration::ZERO).unwrap();
-        assert!(fixture.schedule.finish(ticket));
+        let (mut fixture, second) = settled(UP);
         let mut hurried = target(1, UP);
-        hurried.policy.interval = Duration::from_millis(500);
-        fixture.follow(Duration::from_millis(100), [hurried]);
-        assert_within_spread(fixture.next(), Duration::ZERO, Duration::from_millis(500));
+        let interval = Duration::from_millis(500);
+        hurried.policy = Arc::new(CheckPolicy { interval, ..CheckPolicy::default() });
+        fixture.follow(second + Duration::from_millis(100), [hurried]);
+        assert_within_spread(fixture.next(), second, interval);
     }
 
     #[test]
@@ -267,15 +408,37 @@ mod tests {
     }
 
     #[test]
-    fn a_thousand_servers_that_came_together_drift_apart() {
-        let mut fixture = Fixture::following((0..1000).map(|server| target(server, UP)));
-        while let Some(ticket) = fixture.start_due(Duration::ZERO) {
-            assert!(fixture.schedule.finish(ticket));
+    fn a_thousand_servers_that_came_together_are_never_checked_together() {
+        let mut fixture = Fixture::following((0..1000).map(|server| target(server, Health::Initial)));
+        let mut checks = [0; 400];
+        let tick = Duration::from_millis(10);
+        for number in 0..400 {
+            let at = tick * number;
+            let due: Vec<_> = std::iter::from_fn(|| fixture.start_due(at)).collect();
+            checks[number as usize] = due.len();
+            for ticket in due {
+                assert!(fixture.schedule.finish(ticket));
+                fixture.follow(at, (0..1000).map(|server| target(server, UP)));
+            }
         }
-        let first = fixture.next().unwrap();
-        let in_first_10_ms =
-            std::iter::from_fn(|| fixture.start_due(first + Duration::from_millis(10))).collect::<Vec<_>>();
-        assert!(in_first_10_ms.len() < 150, "{} at once", in_first_10_ms.len());
+        assert_eq!(checks[0], BURST as usize + 1, "the first have not to wait");
+        assert!(checks[..100].iter().sum::<usize>() >= 1000, "after a second each has had one");
+        assert!(checks[1..].iter().all(|checks| *checks < 50), "{checks:?}");
+    }
+
+    #[test]
+    fn a_thousand_new_servers_that_do_not_answer_share_one_pace() {
+        let new = || (0..1000).map(|server| target(server, Health::Initial));
+        let mut fixture = Fixture::following(new());
+        let mut checks = 0;
+        for number in 0..500 {
+            let at = Duration::from_millis(10) * number;
+            while let Some(ticket) = fixture.start_due(at) {
+                assert!(fixture.schedule.finish(ticket));
+                checks += 1;
+            }
+        }
+        assert!(checks <= 6000, "{checks} in 5 s");
     }
 
     proptest! {
@@ -286,7 +449,8 @@ mod tests {
             seed in any::<u64>(),
         ) {
             let mut checked = target(1, UP);
-            checked.policy.interval = Duration::from_millis(interval_ms);
+            let interval = Duration::from_millis(interval_ms);
+            checked.policy = Arc::new(CheckPolicy { interval, ..CheckPolicy::default() });
             let whole = time_limit(&checked.policy);
             let mut fixture = Fixture::following([checked]);
             fixture.rng = StdRng::seed_from_u64(seed);

@@ -20,7 +20,7 @@ use crate::{
     h1::{Framing, Limits},
     http_rules::Fault,
     net::{Millis, now_coarse},
-    registry::Server,
+    registry::{Server, Trouble},
     retry::Failure,
     upstream::{ConnectError, Link, ReadError},
 };
@@ -60,17 +60,18 @@ pub(super) struct Outgoing<'a> {
 pub(super) async fn open(server: &Server, exchange: &mut Exchange) -> Result<Box<Link>, Failed> {
     let Client { worker, settings, .. } = &*Rc::clone(&exchange.client);
     let since = Instant::now();
-    let fault = match worker.connect(server.address, settings.timeouts.connect).await {
+    let (fault, trouble) = match worker.connect(server.address, settings.timeouts.connect).await {
         Ok(stream) => {
             let link = Link::new(stream);
             exchange.connected(Some(since), &link);
             return Ok(link);
         }
-        Err(ConnectError::Timeout(_)) => Fault::ConnectTimeout,
-        Err(ConnectError::Refused(_)) => Fault::ConnectRefused,
+        Err(ConnectError::Timeout(_)) => (Fault::ConnectTimeout, Trouble::Silent),
+        Err(ConnectError::Refused(_)) => (Fault::ConnectRefused, Trouble::Refused),
         // No other server could be reached either.
         Err(ConnectError::Shortage(_)) => return Err(Failed::Final(Fault::NoDescriptor)),
     };
+    worker.registry.note_trouble(server, trouble);
     exchange.connect_failed();
     Err(Failed::Open { failure: Failure::Connect, fault })
 }
@@ -166,7 +167,12 @@ impl Ask<'_, '_> {
             Some(since.after(self.client.settings.timeouts.server))
         };
         if deadline.is_some_and(|deadline| deadline <= now) {
-            return Poll::Ready(Err(Failed::Final(Fault::ServerTimeout)));
+            let fault = Fault::ServerTimeout;
+            return Poll::Ready(Err(if self.link.has_begun() {
+                Failed::Final(fault)
+            } else {
+                Failed::Open { failure: Failure::Silence, fault }
+            }));
         }
         self.client.wake_at([deadline, self.asked_for].into_iter().flatten().min());
         Poll::Pending
@@ -176,6 +182,7 @@ impl Ask<'_, '_> {
         tracing::debug!("no response: {error}");
         match error {
             ReadError::Closed => Failed::Open { failure: Failure::ClosedBeforeResponse, fault: Fault::ServerClosed },
+            ReadError::Reset => Failed::Open { failure: Failure::ResetBeforeResponse, fault: Fault::ServerClosed },
             ReadError::Broken => Failed::Final(Fault::ServerClosed),
             ReadError::Head(_) | ReadError::Body(_) | ReadError::Interim => Failed::Final(Fault::InvalidResponse),
         }

@@ -14,6 +14,7 @@ use super::{
     queue::find_place,
     tunnel,
     upload::Sending,
+    verdict::tell,
 };
 use crate::{
     http_rules::{Fault, Screened, add_forwarding_headers, prepare_response, strip_hop_by_hop},
@@ -169,7 +170,7 @@ async fn send(mut outgoing: Outgoing<'_>, sticky: &Sticky, exchange: &mut Exchan
     let client = Rc::clone(&exchange.client);
     let repeatable = outgoing.sending.upload().is_none() && is_idempotent(&outgoing.parts.method);
     let (mut named, mut again) = (sticky.server.clone(), None);
-    let (mut tried, mut connect_failures, mut resent) = (Vec::new(), 0, false);
+    let (mut tried, mut connect_failures, mut silences, mut resent) = (Vec::new(), 0, 0, false);
     loop {
         let pool = client.worker.pool(&client.frontend.pool).ok_or(Fault::NoServer)?;
         let (server, kept) = match again.take() {
@@ -181,25 +182,37 @@ async fn send(mut outgoing: Outgoing<'_>, sticky: &Sticky, exchange: &mut Exchan
             }
         };
         let reused = kept.is_some();
-        let (failure, fault) = match attempt(&mut outgoing, &server, kept, exchange).await {
+        let outcome = attempt(&mut outgoing, &server, kept, exchange).await;
+        tell(&client, &pool, &server, &outcome, reused);
+        let (failure, fault) = match outcome {
             Ok((parts, link)) => return Ok(Answer { parts, link, server }),
             Err(Failed::Final(fault)) => return Err(fault),
             Err(Failed::Open { failure, fault }) => (failure, fault),
         };
-        connect_failures += u32::from(!reused);
+        match failure {
+            Failure::Silence => silences += 1,
+            Failure::Connect | Failure::NotSent | Failure::ClosedBeforeResponse | Failure::ResetBeforeResponse => {
+                connect_failures += u32::from(!reused)
+            }
+        }
         tried.push(server.id);
         // It may have waited long for its place: the pool is another one now.
         let pool = client.worker.pool(&client.frontend.pool).ok_or(fault)?;
         let history = History {
             connect_failures,
+            silences,
             retries: pool.policy.retries,
+            retry_on: pool.policy.retry_on,
             resent,
             reused,
             repeatable,
             others_left: pool.has_other_than(&tried),
             sticky: sticky.server.as_ref().is_some_and(|named| named.id == server.id),
         };
-        let was_sent = failure == Failure::ClosedBeforeResponse;
+        let was_sent = match failure {
+            Failure::ClosedBeforeResponse | Failure::ResetBeforeResponse | Failure::Silence => true,
+            Failure::Connect | Failure::NotSent => false,
+        };
         resent |= was_sent;
         match decide(failure, history) {
             Decision::GiveUp => return Err(fault),

@@ -27,6 +27,7 @@ mod roster;
 mod stack;
 mod tunnel;
 mod upload;
+mod verdict;
 mod worker;
 
 pub use accept::{accept_loop, accept_pending};

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use super::operation::Operation;
 use crate::{
     config,
-    model::{CheckReport, NodeId, NodeState, PoolName, ServerId, ServerName, Weight},
+    model::{CheckReport, Ejection, NodeId, NodeState, PoolName, ServerId, ServerName, Weight},
 };
 
 /// One change of the pools.
@@ -44,6 +44,20 @@ pub enum Command {
         /// What is wanted.
         operation: Operation,
     },
+    /// Requests met what a check would have found: it counts as a failed one while the server is up.
+    Troubled {
+        /// The server.
+        server: ServerId,
+        /// What they met.
+        report: CheckReport,
+    },
+    /// The server is ejected for what it answers to users, or no longer.
+    Eject {
+        /// The server.
+        server: ServerId,
+        /// `None` ends it.
+        ejection: Option<Ejection>,
+    },
     /// A second has passed.
     Tick,
 }
@@ -61,6 +75,8 @@ pub struct ResolvedServer {
     pub backup: bool,
     /// Requests that it gets at once; 0 is no limit, `None` is what its pool says.
     pub maxconn: Option<u32>,
+    /// The port that checks ask; `None` is what its pool says.
+    pub check_port: Option<u16>,
 }
 
 /// A server that joined by itself.

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use super::{operation::Operation, server::Server};
-use crate::model::{AdminState, CheckReport, Health, PoolName, ServerState, Weight};
+use crate::{
+    health::Share,
+    model::{AdminState, CheckReport, Ejection, Health, PoolName, ServerState, Weight},
+};
 
 pub(super) fn joined(pool: &PoolName, server: &Server) {
     tracing::info!("Server {pool}/{} joined at {}.", server.name, server.address);
@@ -23,16 +26,39 @@ pub(super) fn pool_is_empty(pool: &PoolName, ever_served: bool) {
     }
 }
 
-/// Tells of a server that went from `before` to its present state.
-pub(super) fn turned(pool: &PoolName, server: &Server, before: ServerState, all: &[Arc<Server>]) {
+/// The pool sends users to servers that are down from now on.
+pub(super) fn panic_begins(pool: &PoolName, Share { well, all }: Share, threshold: u32) {
+    tracing::error!(
+        "backend {pool} panics: {well} of {all} servers are up, less than {threshold} %. All are used, whatever their health!"
+    );
+}
+
+/// It does so no longer.
+pub(super) fn panic_ends(pool: &PoolName) {
+    tracing::warn!("backend {pool} panics no more: servers that are down get no requests.");
+}
+
+/// Tells of a server that went from `before` to its present state; `queue` is how many requests waited for it, and how many
+/// wait in the pool as a whole.
+pub(super) fn turned(
+    pool: &PoolName,
+    server: &Server,
+    before: ServerState,
+    all: &[Arc<Server>],
+    (requeued, waiting): (usize, usize),
+) {
     let (role, name) = (if server.backup { "Backup Server" } else { "Server" }, &server.name);
     let counts = Counts::of(all);
     let sessions = server.live.in_flight.now();
+    let left = || {
+        let on_backup = if counts.active == 0 && counts.backup > 0 { " Running on backup." } else { "" };
+        format!(
+            "{counts} left.{on_backup} {sessions} sessions active, {requeued} requeued, {waiting} remaining in queue."
+        )
+    };
     match server.state() {
         ServerState::Maint => {
-            tracing::warn!(
-                "{role} {pool}/{name} is going DOWN for maintenance. {counts} left. {sessions} sessions active."
-            );
+            tracing::warn!("{role} {pool}/{name} is going DOWN for maintenance. {}", left());
         }
         ServerState::Drain(health) if !matches!(before, ServerState::Drain(_)) && health.is_up() => {
             tracing::info!("{role} {pool}/{name} enters drain state. {counts} online. {sessions} sessions active.");
@@ -43,11 +69,25 @@ pub(super) fn turned(pool: &PoolName, server: &Server, before: ServerState, all:
                 Health::Initial => {
                     tracing::info!("{role} {pool}/{name} is ready; it gets traffic once a check has passed.");
                 }
+                Health::Up { .. } | Health::Unchecked if was_ejected(before) => {
+                    tracing::info!("{role} {pool}/{name} is UP (its ejection is over). {counts} online.");
+                }
                 Health::Up { .. } | Health::Unchecked => {
-                    tracing::info!("{role} {pool}/{name} is UP{reason}. {counts} online.");
+                    tracing::info!(
+                        "{role} {pool}/{name} is UP{reason}. {counts} online. 0 sessions requeued, {waiting} total in queue."
+                    );
+                }
+                Health::Stopping { .. } => {
+                    tracing::warn!(
+                        "{role} {pool}/{name} is stopping{reason}. {counts} online. {sessions} sessions active."
+                    );
+                }
+                Health::Ejected => {
+                    let ejected = server.ejected.as_ref().map(ejected).unwrap_or_default();
+                    tracing::warn!("{role} {pool}/{name} is DOWN ({ejected}). {}", left());
                 }
                 Health::Down { .. } => {
-                    tracing::warn!("{role} {pool}/{name} is DOWN{reason}. {counts} left. {sessions} sessions active.");
+                    tracing::warn!("{role} {pool}/{name} is DOWN{reason}. {}", left());
                 }
             }
         }
@@ -61,6 +101,7 @@ pub(super) fn operated(
     before: ServerState,
     operation: Operation,
     all: &[Arc<Server>],
+    queue: (usize, usize),
 ) {
     let (role, name) = (if server.backup { "Backup Server" } else { "Server" }, &server.name);
     let counts = Counts::of(all);
@@ -81,12 +122,16 @@ pub(super) fn operated(
             }
         }
         Operation::Health(_) => {
-            let word = if server.health.is_up() { "UP" } else { "DOWN" };
+            let word = match server.health {
+                Health::Unchecked | Health::Up { .. } => "UP",
+                Health::Stopping { .. } => "stopping",
+                Health::Initial | Health::Ejected | Health::Down { .. } => "DOWN",
+            };
             tracing::warn!(
                 "{role} {pool}/{name} is {word}, changed from CLI. {counts} left. {sessions} sessions active."
             );
         }
-        Operation::State(_) | Operation::Weight(_) => turned(pool, server, before, all),
+        Operation::State(_) | Operation::Weight(_) => turned(pool, server, before, all, queue),
     }
 }
 
@@ -108,6 +153,18 @@ pub(super) fn overdue(pool: &PoolName, server: &Server) {
     }
 }
 
+/// An ejection as a person reads it: `ejected for 30s: 5 failed requests in a row (5xx or no answer)`.
+pub(super) fn ejected(Ejection { reason, until: _, lasts }: &Ejection) -> String {
+    format!("ejected for {}: {reason}", humantime::format_duration(*lasts))
+}
+
+fn was_ejected(before: ServerState) -> bool {
+    match before {
+        ServerState::Maint => false,
+        ServerState::Drain(health) | ServerState::Running(health) => health == Health::Ejected,
+    }
+}
+
 /// The last check, as `, reason: …, code: …, info: "…", check duration: …ms`.
 fn reason(server: &Server) -> String {
     let Some(CheckReport { status, code, duration, detail }) = server.live.record().last else { return String::new() };
@@ -116,7 +173,7 @@ fn reason(server: &Server) -> String {
     format!(", reason: {}{code}{info}, check duration: {}ms", status.description(), duration.as_millis())
 }
 
-/// How many servers take traffic.
+/// How many servers take traffic, without those that do so in a panic alone.
 struct Counts {
     active: usize,
     backup: usize,
@@ -126,7 +183,7 @@ impl Counts {
     fn of(servers: &[Arc<Server>]) -> Self {
         let count = |backup| {
             let serves = |server: &&Arc<Server>| {
-                server.backup == backup && server.candidacy() == crate::model::Candidacy::Everybody
+                server.backup == backup && !server.forced && server.candidacy() == crate::model::Candidacy::Everybody
             };
             servers.iter().filter(serves).count()
         };

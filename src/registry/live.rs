@@ -16,6 +16,7 @@ use super::{
         FrontendCounters, FrontendTotals, PerWorker, ServerCounters, ServerTotals, Slot, TimeCounters, TimeTotals,
         Times,
     },
+    feedback::{Feedback, Tally},
     place::PoolQueue,
 };
 use crate::model::{CheckReport, PoolName};
@@ -173,6 +174,8 @@ pub struct CheckRecord {
     pub last: Option<CheckReport>,
     /// Checks that failed while the server was up.
     pub failures: u64,
+    /// Failures that requests met while it was up, and that counted as a check.
+    pub met: u64,
     /// How often the server went down.
     pub downs: u64,
     /// When it went down, if it is.
@@ -192,8 +195,9 @@ pub struct ServerLive {
     pub idle: AtomicU32,
     /// Whether a connection that becomes idle is closed.
     closes_idle: AtomicBool,
+    pub(super) feedback: Feedback,
     check: Mutex<CheckRecord>,
-    workers: PerWorker<(ServerCounters, TimeCounters)>,
+    workers: PerWorker<(ServerCounters, TimeCounters, Tally)>,
 }
 
 /// What is known of a pool's own ups and downs.
@@ -287,6 +291,7 @@ impl ServerLive {
             request_rate: Rate::default(),
             idle: AtomicU32::new(0),
             closes_idle: AtomicBool::new(false),
+            feedback: Feedback::default(),
             check: Mutex::default(),
             workers: PerWorker::new(workers),
         }
@@ -299,6 +304,14 @@ impl ServerLive {
 
     pub(super) fn note_keeps_idle(&self, keeps: bool) {
         self.closes_idle.store(!keeps, Ordering::Relaxed);
+    }
+
+    pub(super) fn tally(&self, slot: Slot) -> &Tally {
+        &self.workers.of(slot).2
+    }
+
+    pub(super) fn tallies(&self) -> impl Iterator<Item = &Tally> {
+        self.workers.iter().map(|worker| &worker.2)
     }
 }
 

@@ -9,8 +9,10 @@
 mod command;
 mod counters;
 mod events;
+mod feedback;
 mod live;
 mod operation;
+mod panic;
 mod place;
 mod pool;
 mod server;
@@ -31,6 +33,7 @@ pub use command::{Command, MemberServer, ResolvedServer};
 pub use counters::{
     Class, FrontendCounters, FrontendTotals, ServerCounters, ServerTotals, Slot, TimeTotals, Times, add, subtract,
 };
+pub use feedback::{Judgement, Signals, Trouble};
 pub use live::{CheckRecord, FrontendLive, Gauge, Occupied, PoolLive, PoolRecord, Rate, ServerLive};
 pub use operation::{ForcedHealth, Operation, WantedWeight};
 pub use place::{Claim, Granted, Place, Waiting};
@@ -64,6 +67,7 @@ pub struct Registry {
     changed: tokio::sync::watch::Sender<u64>,
     frontends: Vec<Arc<FrontendLive>>,
     shortages: Shortages,
+    signals: Signals,
     started: Instant,
 }
 
@@ -79,6 +83,7 @@ impl Registry {
             changed: tokio::sync::watch::Sender::new(0),
             frontends,
             shortages: Shortages::default(),
+            signals: Signals::default(),
             started: now,
         }
     }
@@ -137,6 +142,11 @@ impl Registry {
     /// File descriptors that have run out.
     pub fn shortages(&self) -> &Shortages {
         &self.shortages
+    }
+
+    /// Wakes those who follow what traffic tells of servers.
+    pub fn signals(&self) -> &Signals {
+        &self.signals
     }
 
     /// When this process began to serve.

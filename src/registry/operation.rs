@@ -64,6 +64,8 @@ impl WantedWeight {
 pub enum ForcedHealth {
     /// As after checks that passed.
     Up,
+    /// As after a check that asked for no new users (HAProxy: `NOLB`).
+    Stopping,
     /// As after checks that failed.
     Down,
 }
@@ -73,6 +75,9 @@ impl ForcedHealth {
         match (self, &policy.check) {
             (Self::Up, None) => Health::Unchecked,
             (Self::Up, Some(check)) => Health::Up { failed: 0, fall: check.fall },
+            (Self::Stopping, check) => {
+                Health::Stopping { failed: 0, fall: check.as_ref().map_or(1, |check| check.fall) }
+            }
             // Without checks nobody but an operator can bring it back.
             (Self::Down, check) => Health::Down { passed: 0, rise: check.as_ref().map_or(1, |check| check.rise) },
         }
@@ -103,7 +108,11 @@ impl Server {
                 self.wanted_weight = (wanted != WantedWeight::Percent(100)).then_some(wanted);
                 self.set_initial_weight(self.initial_weight);
             }
-            Operation::Health(forced) => self.health = forced.of(policy),
+            Operation::Health(forced) => {
+                self.health = forced.of(policy);
+                // An operator knows better than what its users met.
+                self.ejected = None;
+            }
         }
     }
 
@@ -122,9 +131,9 @@ impl Server {
 /// was down gets traffic once a check has passed, as if it were new.
 fn after_maintenance(health: Health) -> Health {
     match health {
-        Health::Up { fall, .. } => Health::Up { failed: fall.saturating_sub(1), fall },
+        Health::Up { fall, .. } | Health::Stopping { fall, .. } => Health::Up { failed: fall.saturating_sub(1), fall },
         Health::Down { .. } => Health::Initial,
-        Health::Unchecked | Health::Initial => health,
+        Health::Unchecked | Health::Initial | Health::Ejected => health,
     }
 }
 
@@ -238,7 +247,8 @@ impl Entry {
         let before = Arc::clone(&self.servers[index]);
         let mut after = Server::clone(&before);
         operate(&mut after);
-        let facts = |server: &Server| (server.state(), server.weight, server.operator, server.wanted_weight);
+        let facts =
+            |server: &Server| (server.state(), server.health, server.weight, server.operator, server.wanted_weight);
         if facts(&before) == facts(&after) {
             return false;
         }
@@ -252,7 +262,8 @@ impl Entry {
         }
         self.servers[index] = Arc::new(after);
         if turned {
-            events::operated(&self.name, &self.servers[index], before.state(), operation, &self.servers);
+            let queue = (self.live.queued_for(id).now, self.live.waiting());
+            events::operated(&self.name, &self.servers[index], before.state(), operation, &self.servers, queue);
         } else if before.weight != self.servers[index].weight {
             events::weighted(&self.name, &self.servers[index], before.weight);
         }

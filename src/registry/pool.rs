@@ -120,6 +120,11 @@ impl Pool {
         self.usable.1
     }
 
+    /// Whether servers get users although they are down, because too few are left.
+    pub fn panics(&self) -> bool {
+        self.servers.iter().any(|server| server.forced)
+    }
+
     /// Whether a new user would find a server (HAProxy also calls a pool without any server UP; we do not).
     pub fn is_up(&self) -> bool {
         !self.order.is_empty()

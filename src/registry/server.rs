@@ -2,9 +2,9 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 
-use super::{live::ServerLive, operation::WantedWeight};
+use super::{events, live::ServerLive, operation::WantedWeight};
 use crate::model::{
-    AdminState, Candidacy, Health, NodeId, NodeState, ServerId, ServerName, ServerState, Weight, eligible,
+    AdminState, Candidacy, Ejection, Health, NodeId, NodeState, ServerId, ServerName, ServerState, Weight, eligible,
 };
 
 /// Where a server came from.
@@ -56,9 +56,15 @@ pub struct Server {
     pub overdue: bool,
     /// What it says of itself.
     pub node: NodeState,
+    /// The port that checks ask; `None` is what its pool says.
+    pub check_port: Option<u16>,
     /// What the checks say of it.
     pub health: Health,
-    /// When one of the last three changed.
+    /// Set while it gets nobody because of what it answers to users.
+    pub ejected: Option<Ejection>,
+    /// Whether it gets users although it is down: too few are left that are not.
+    pub forced: bool,
+    /// When its state changed.
     pub changed: Instant,
     /// What a cookie must say to name it: opaque, and another one for another boot.
     pub cookie: Arc<str>,
@@ -71,12 +77,23 @@ impl Server {
     pub fn candidacy(&self) -> Candidacy {
         // A drain that is over lets nobody in, as maintenance does; it is still checked, and shown as what it is.
         let operator = if self.overdue { AdminState::Maint } else { self.operator };
-        eligible(operator, self.node, self.health, self.weight)
+        let health = if self.forced { Health::Unchecked } else { self.standing() };
+        eligible(operator, self.node, health, self.weight)
+    }
+
+    /// What checks and traffic together say of it.
+    pub fn standing(&self) -> Health {
+        if self.ejected.is_some() && self.health.is_up() { Health::Ejected } else { self.health }
     }
 
     /// Its state as one word.
     pub fn state(&self) -> ServerState {
-        ServerState::new(self.operator, self.node, self.health)
+        ServerState::new(self.operator, self.node, self.standing())
+    }
+
+    /// Why it is ejected and for how long, in words; `None` when it is not.
+    pub fn ejection(&self) -> Option<String> {
+        (self.standing() == Health::Ejected).then_some(self.ejected.as_ref()).flatten().map(events::ejected)
     }
 
     /// Whether it should be checked now.

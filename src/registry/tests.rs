@@ -1,5 +1,7 @@
 //! The registry as its users see it.
 
+mod health;
+
 use std::{
     net::SocketAddr,
     sync::Arc,
@@ -41,7 +43,7 @@ fn member(node: u64, name: &str, port: u16, state: NodeState) -> Command {
 fn fixed(name: &str, port: u16, backup: bool) -> ResolvedServer {
     let name = ServerName::parse(name).unwrap();
     let address = Some(SocketAddr::from(([127, 0, 0, 1], port)));
-    ResolvedServer { name, address, weight: Weight::DEFAULT, backup, maxconn: None }
+    ResolvedServer { name, address, weight: Weight::DEFAULT, backup, maxconn: None, check_port: None }
 }
 
 fn checked(server: &Server, passed: bool) -> Command {

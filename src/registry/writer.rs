@@ -1,5 +1,7 @@
 //! The one writer: turns a command into the next snapshot.
 
+mod health;
+
 use std::{
     collections::HashSet,
     net::SocketAddr,
@@ -15,13 +17,13 @@ use super::{
     events,
     live::{PoolLive, ServerLive},
     operation::Wishes,
+    panic,
     pool::Pool,
     server::{Origin, Server},
 };
 use crate::{
     config::{self, PoolPolicy},
-    health,
-    model::{AdminState, CheckReport, Health, NodeId, NodeState, PoolName, ServerId, ServerName, ServerState, Weight},
+    model::{AdminState, Health, NodeId, NodeState, PoolName, ServerId, ServerName, ServerState, Weight},
 };
 
 /// How long a server stays in the table after both its node and its checks were lost, so that a person sees what went.
@@ -33,7 +35,7 @@ pub(super) struct Entry {
     pub(super) name: PoolName,
     pub(super) policy: Arc<PoolPolicy>,
     pub(super) servers: Vec<Arc<Server>>,
-    live: Arc<PoolLive>,
+    pub(super) live: Arc<PoolLive>,
     next_number: u32,
 }
 
@@ -76,6 +78,8 @@ impl Writer {
                 self.remove_where("its node has left the cluster", |server| is_on(server, node))
             }
             Command::Checked { server, report } => self.checked(now, server, report),
+            Command::Troubled { server, report } => self.troubled(now, server, report),
+            Command::Eject { server, ejection } => self.eject(now, server, ejection),
             Command::Operate { server, operation } => self.operate(now, server, operation),
             // Both, always.
             Command::Tick => self.tick(now) | self.enforce_deadlines(now),
@@ -125,7 +129,7 @@ impl Writer {
                 .any(|wanted| wanted.name == *name && wanted.address.is_none_or(|address| address == server.address)),
         };
         let mut changed = self.pools[index].remove_where("it is not configured there any more", is_gone);
-        for ResolvedServer { name, address, weight, backup, maxconn } in servers {
+        for ResolvedServer { name, address, weight, backup, maxconn, check_port } in servers {
             let origin = Origin::Static { name: name.clone() };
             let is_it = |server: &Server| server.origin == origin;
             if self.pools[index].servers.iter().any(|server| is_it(server)) {
@@ -133,9 +137,13 @@ impl Writer {
                     server.set_initial_weight(weight);
                     server.backup = backup;
                     server.maxconn = maxconn;
+                    server.check_port = check_port;
                 });
             } else if let Some(address) = address {
                 self.add(now, index, origin.clone(), (name, address), (weight, backup, maxconn), NodeState::Ready);
+                if check_port.is_some() {
+                    self.pools[index].change_all(now, is_it, |server| server.check_port = check_port);
+                }
                 changed = true;
             }
         }
@@ -195,24 +203,6 @@ impl Writer {
         changed
     }
 
-    fn checked(&mut self, now: Instant, id: ServerId, report: CheckReport) -> bool {
-        let found = self.pools.iter_mut().find(|entry| entry.servers.iter().any(|server| server.id == id));
-        let Some(entry) = found else { return false };
-        let Some(policy) = entry.policy.check.clone() else { return false };
-        let (passed, is_verdict) = (report.status.passed(), report.status.is_verdict());
-        let judge = |health| health::observe(health, passed, policy.rise, policy.fall);
-        if let Some(server) = entry.servers.iter().find(|server| server.id == id) {
-            let mut record = server.live.lock();
-            record.failures += u64::from(is_verdict && !passed && server.health.is_up());
-            record.last = Some(report);
-        }
-        // A balancer that runs out of descriptors must not take its own servers down.
-        if !is_verdict {
-            return false;
-        }
-        entry.change_all(now, |server| server.id == id, |server| server.health = judge(server.health))
-    }
-
     fn tick(&mut self, now: Instant) -> bool {
         for entry in &self.pools {
             entry.live.tick();
@@ -226,7 +216,7 @@ impl Writer {
                 // Nothing but the cluster speaks for a server without checks.
                 Health::Unchecked => lost,
                 Health::Initial | Health::Down { .. } => lost.max(server.changed),
-                Health::Up { .. } => return false,
+                Health::Up { .. } | Health::Stopping { .. } | Health::Ejected => return false,
             };
             now.saturating_duration_since(failing_since) >= HOLD
         })
@@ -262,6 +252,7 @@ impl Writer {
             initial_weight: weight,
             backup,
             maxconn,
+            check_port: None,
             origin,
             operator: AdminState::Ready,
             wanted_weight: None,
@@ -269,6 +260,8 @@ impl Writer {
             overdue: false,
             node,
             health: initial_health(&entry.policy),
+            ejected: None,
+            forced: false,
             changed: now,
             live: Arc::new(ServerLive::new(workers)),
             name,
@@ -282,6 +275,9 @@ impl Writer {
     /// The snapshot of what the pools are now; tells of pools that went up or down with it.
     fn publish(&mut self, now: Instant) -> Snapshot {
         self.version += 1;
+        for Entry { name, policy, servers, .. } in &mut self.pools {
+            panic::settle(name, policy.panic_threshold, servers);
+        }
         let pool = |entry: &Entry| {
             let Entry { name, policy, servers, live, next_number: _ } = entry;
             let pool = Pool::new(name.clone(), Arc::clone(policy), servers.clone(), Arc::clone(live));
@@ -331,8 +327,18 @@ impl Entry {
             let mut after = Server::clone(slot);
             change(&mut after);
             let (before, state) = (slot.state(), after.state());
-            let settings =
-                |server: &Server| (server.weight, server.initial_weight, server.backup, server.maxconn, server.node);
+            let settings = |server: &Server| {
+                (
+                    server.weight,
+                    server.initial_weight,
+                    server.backup,
+                    server.maxconn,
+                    server.check_port,
+                    server.node,
+                    server.health,
+                    server.ejected,
+                )
+            };
             if before == state && settings(&after) == settings(slot) {
                 continue;
             }
@@ -346,7 +352,8 @@ impl Entry {
         }
         for (before, id) in turned {
             if let Some(server) = self.servers.iter().find(|server| server.id == id) {
-                events::turned(&self.name, server, before, &self.servers);
+                let queue = (self.live.queued_for(id).now, self.live.waiting());
+                events::turned(&self.name, server, before, &self.servers, queue);
             }
         }
         changed
@@ -385,7 +392,7 @@ impl Entry {
 fn is_turn(before: ServerState, after: ServerState) -> bool {
     match (before, after) {
         (ServerState::Running(before), ServerState::Running(after))
-        | (ServerState::Drain(before), ServerState::Drain(after)) => before.is_up() != after.is_up(),
+        | (ServerState::Drain(before), ServerState::Drain(after)) => health::stage(before) != health::stage(after),
         (ServerState::Maint, ServerState::Maint) => false,
         (ServerState::Maint | ServerState::Drain(_) | ServerState::Running(_), _) => true,
     }
@@ -394,7 +401,7 @@ fn is_turn(before: ServerState, after: ServerState) -> bool {
 /// Keeps the record of how often and how long a server was down.
 pub(super) fn count_turn(now: Instant, before: &Server, after: &Server) {
     let mut record = after.live.lock();
-    match (before.health.is_up(), after.health.is_up()) {
+    match (before.standing().is_up(), after.standing().is_up()) {
         (true, false) => {
             record.downs += 1;
             record.down_since = Some(now);

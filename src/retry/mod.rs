@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use http::Method;
 
+use crate::model::RetryOn;
+
 /// How a try failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
@@ -19,6 +21,10 @@ pub enum Failure {
     NotSent,
     /// The request was sent, and the connection closed before any byte of a response.
     ClosedBeforeResponse,
+    /// The same, and it did not end in good order.
+    ResetBeforeResponse,
+    /// The request was sent, and no byte of a response came in time.
+    Silence,
 }
 
 /// What has been done for a request so far.
@@ -26,8 +32,12 @@ pub enum Failure {
 pub struct History {
     /// Connections that failed.
     pub connect_failures: u32,
-    /// How many may.
+    /// Servers that were silent.
+    pub silences: u32,
+    /// How many of both together may be.
     pub retries: u32,
+    /// What else the operator wants to be tried again.
+    pub retry_on: RetryOn,
     /// Whether the request was sent a second time already.
     pub resent: bool,
     /// Whether the connection had served a request before.
@@ -61,22 +71,27 @@ const PAUSE: Duration = Duration::from_millis(250);
 
 /// Decides what happens to a request whose last try failed.
 pub fn decide(failure: Failure, history: History) -> Decision {
-    let History { connect_failures, retries, resent, reused, repeatable, others_left, sticky } = history;
+    let History { connect_failures, silences, retries, retry_on, resent, reused, repeatable, others_left, sticky } =
+        history;
+    let used_up = connect_failures + silences > retries;
     match failure {
         Failure::NotSent if reused => Decision::FreshConnection,
         // A server that accepts and closes at once is as good as one that refuses.
-        Failure::Connect | Failure::NotSent if connect_failures > retries => Decision::GiveUp,
+        Failure::Connect | Failure::NotSent if used_up => Decision::GiveUp,
         Failure::Connect | Failure::NotSent if others_left => Decision::Elsewhere,
         Failure::Connect | Failure::NotSent => Decision::Again { after: PAUSE },
         // A server that closes may be about to go: another one is the safer choice, unless the user's session is there.
-        Failure::ClosedBeforeResponse if reused && repeatable && !resent => {
+        Failure::ClosedBeforeResponse | Failure::ResetBeforeResponse if reused && repeatable && !resent => {
             if others_left && !sticky {
                 Decision::Elsewhere
             } else {
                 Decision::FreshConnection
             }
         }
-        Failure::ClosedBeforeResponse => Decision::GiveUp,
+        Failure::ClosedBeforeResponse | Failure::ResetBeforeResponse => Decision::GiveUp,
+        // Never to the same server, which may still be at it; a user whose session is there waits for it in vain, too.
+        Failure::Silence if retry_on.response_timeout && repeatable && others_left && !used_up => Decision::Elsewhere,
+        Failure::Silence => Decision::GiveUp,
     }
 }
 
@@ -91,7 +106,9 @@ mod tests {
 
     const FIRST: History = History {
         connect_failures: 1,
+        silences: 0,
         retries: 3,
+        retry_on: RetryOn { response_timeout: false },
         resent: false,
         reused: true,
         repeatable: true,
@@ -116,6 +133,21 @@ mod tests {
         assert_eq!(closed(History { resent: true, ..FIRST }), Decision::GiveUp);
         assert_eq!(closed(History { reused: false, ..FIRST }), Decision::GiveUp);
         assert_eq!(closed(History { repeatable: false, ..FIRST }), Decision::GiveUp);
+    }
+
+    #[test]
+    fn a_silent_server_is_left_only_where_the_operator_wants_it_and_it_is_harmless() {
+        let silent = |history| decide(Failure::Silence, history);
+        let retry_on = RetryOn { response_timeout: true };
+        let wanted = History { retry_on, silences: 1, connect_failures: 0, reused: false, ..FIRST };
+        assert_eq!(silent(History { retry_on: RetryOn::default(), ..wanted }), Decision::GiveUp);
+        assert_eq!(silent(wanted), Decision::Elsewhere);
+        assert_eq!(silent(History { sticky: true, resent: true, ..wanted }), Decision::Elsewhere);
+        assert_eq!(silent(History { repeatable: false, ..wanted }), Decision::GiveUp);
+        assert_eq!(silent(History { others_left: false, ..wanted }), Decision::GiveUp);
+        assert_eq!(silent(History { silences: 3, ..wanted }), Decision::Elsewhere);
+        assert_eq!(silent(History { silences: 3, connect_failures: 1, ..wanted }), Decision::GiveUp);
+        assert_eq!(silent(History { retries: 0, ..wanted }), Decision::GiveUp);
     }
 
     #[test]

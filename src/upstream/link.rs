@@ -39,6 +39,9 @@ pub enum ReadError {
     /// The connection ended before any byte of a response.
     #[error("the server closed the connection before its response")]
     Closed,
+    /// The connection was reset before any byte of a response.
+    #[error("the server reset the connection before its response")]
+    Reset,
     /// The connection ended in the middle of a response.
     #[error("the server closed the connection in the middle of its response")]
     Broken,
@@ -149,16 +152,26 @@ impl Link {
                 }
                 return Poll::Ready(Ok(head.parts));
             }
-            let begun = !self.rest.is_empty() || self.interim > 0;
-            let more = ready!(self.poll_read(cx)).unwrap_or_default();
+            let more = ready!(self.poll_read(cx));
+            let was_reset = more.is_err();
+            let more = more.unwrap_or_default();
             if more.is_empty() {
-                return Poll::Ready(Err(if begun { ReadError::Broken } else { ReadError::Closed }));
+                return Poll::Ready(Err(match (self.has_begun(), was_reset) {
+                    (true, _) => ReadError::Broken,
+                    (false, true) => ReadError::Reset,
+                    (false, false) => ReadError::Closed,
+                }));
             }
             // A head that drips costs no more than its bytes: it is parsed again only when a line has come to its end.
             self.may_be_head =
                 self.rest.is_empty() || more.contains(&b'\n') || self.rest.len() + more.len() >= limits.head;
             self.rest = if self.rest.is_empty() { more } else { joined(std::mem::take(&mut self.rest), &more) };
         }
+    }
+
+    /// Whether any byte of a response to the request in progress has come.
+    pub fn has_begun(&self) -> bool {
+        !self.rest.is_empty() || self.interim > 0
     }
 
     /// Takes the next piece of the response's body; `None` is its end.

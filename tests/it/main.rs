@@ -22,6 +22,7 @@ mod demo;
 mod descriptors;
 mod faults;
 mod hazards;
+mod health;
 mod idle;
 mod keep_alive;
 mod lab;

@@ -15,7 +15,10 @@ use super::{
     columns::{COLUMNS, Value},
     report::{Part, Proxy, Report, Row, Server},
 };
-use crate::{model::ServerState, registry::Class};
+use crate::{
+    model::{Health, ServerState},
+    registry::Class,
+};
 
 pub(super) use prometheus::TEXT_FORMAT;
 
@@ -83,7 +86,6 @@ fn series(source: Source, row: &Row<'_>) -> Vec<Series> {
 }
 
 const UP_OR_DOWN: [&str; 2] = ["DOWN", "UP"];
-/// `NOLB` never occurs here, but the dashboards that sum over the states expect it.
 const STATES: [&str; 5] = ["DOWN", "UP", "MAINT", "DRAIN", "NOLB"];
 const CHECK_STATES: [&str; 16] = [
     "HANA", "SOCKERR", "L4OK", "L4TOUT", "L4CON", "L6OK", "L6TOUT", "L6RSP", "L7TOUT", "L7RSP", "L7OK", "L7OKC",
@@ -93,6 +95,7 @@ const CHECK_STATES: [&str; 16] = [
 fn state(server: &Server) -> &'static str {
     match server.state {
         ServerState::Maint => "MAINT",
+        ServerState::Running(Health::Stopping { .. }) => "NOLB",
         ServerState::Drain(health) if health.is_up() => "DRAIN",
         ServerState::Running(health) if health.is_up() => "UP",
         ServerState::Drain(_) | ServerState::Running(_) => "DOWN",

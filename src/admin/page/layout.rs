@@ -100,7 +100,7 @@ const LEGEND: [[(&str, &str); 2]; 5] = [
     [("active-going-down", "active UP, checks fail"), ("backup-going-down", "backup UP, checks fail")],
     [("active-going-up", "active DOWN, checks pass"), ("backup-going-up", "backup DOWN, checks pass")],
     [("down", "active or backup, DOWN"), ("no-check", "not checked")],
-    [("maint", "maintenance (MAINT)"), ("draining", "drains or weight 0 (DRAIN)")],
+    [("maint", "maintenance (MAINT)"), ("draining", "drains, stops or weight 0 (DRAIN, NOLB)")],
 ];
 
 fn legend() -> Markup {

@@ -156,7 +156,8 @@ fn frontend(frontend: &Frontend, proxy: &str, has_actions: bool) -> Markup {
 }
 
 fn server(server: &Server, proxy: &str, forms: Option<&Forms<'_>>) -> Markup {
-    let Server { name, traffic, upstream, state, is_backup, idle_connections, queue_limit, check, .. } = server;
+    let Server { name, traffic, upstream, state, ejection, is_backup, idle_connections, queue_limit, check, .. } =
+        server;
     let connections = [
         ("Requests in flight", grouped(traffic.sessions)),
         ("Tunnels of these", grouped(traffic.tunnels)),
@@ -175,12 +176,15 @@ fn server(server: &Server, proxy: &str, forms: Option<&Forms<'_>>) -> Markup {
             (bytes(traffic))
             td {} td { "0" }
             (errors(upstream))
-            td.status { (status(*state, upstream)) }
+            td.status {
+                @if let Some(ejection) = ejection { (tip(status(*state, upstream), &[("Ejection", html! { (ejection) })])) }
+                @else { (status(*state, upstream)) }
+            }
             td.check { @if let Some(last) = server.last_check() { (last_check(last)) } }
             td { (upstream.weight) "/" (upstream.weight) }
             td { (if *is_backup { "-" } else { "Y" }) }
             td { (if *is_backup { "Y" } else { "-" }) }
-            td { @if let Some(Check { failures, .. }) = check { (grouped(*failures)) } }
+            td { @if let Some(Check { failures, met, .. }) = check { (failed_checks(*failures, *met)) } }
             (downs(upstream))
             td { "-" }
         }
@@ -188,7 +192,7 @@ fn server(server: &Server, proxy: &str, forms: Option<&Forms<'_>>) -> Markup {
 }
 
 fn backend(backend: &Backend, proxy: &str, has_actions: bool) -> Markup {
-    let Backend { traffic, upstream, is_up, algorithm: _, cookie: _, counts: _ } = backend;
+    let Backend { traffic, upstream, is_up, panics, algorithm: _, cookie: _, counts: _ } = backend;
     html! {
         tr.end {
             (name_cell("Backend", proxy))
@@ -200,7 +204,10 @@ fn backend(backend: &Backend, proxy: &str, has_actions: bool) -> Markup {
             (bytes(traffic))
             td { "0" } td { "0" }
             (errors(upstream))
-            td.status.alarm[!is_up] { (human(upstream.unchanged)) " " (backend.status()) }
+            td.status.alarm[!is_up || *panics] {
+                (human(upstream.unchanged)) " " (backend.status())
+                @if *panics { " (panic: servers that are down are used, too)" }
+            }
             td {}
             td { (upstream.weight) "/" (upstream.weight) }
             td { (grouped(upstream.active)) }
@@ -223,7 +230,8 @@ fn class(server: &Server) -> &'static str {
             Health::Up { failed: 0, .. } if server.upstream.weight == 0 => "draining",
             Health::Up { failed: 0, .. } => by_role("active-up", "backup-up"),
             Health::Up { .. } => by_role("active-going-down", "backup-going-down"),
-            Health::Initial | Health::Down { passed: 0, .. } => "down",
+            Health::Stopping { .. } => "draining",
+            Health::Initial | Health::Ejected | Health::Down { passed: 0, .. } => "down",
             Health::Down { .. } => by_role("active-going-up", "backup-going-up"),
         },
     }
@@ -236,9 +244,10 @@ fn status(state: ServerState, upstream: &Upstream) -> Markup {
         ServerState::Drain(health) | ServerState::Running(health) => Some(health),
     };
     let arrow = match health {
-        Some(Health::Up { failed, .. }) if failed > 0 => " ↓",
+        Some(Health::Up { failed, .. } | Health::Stopping { failed, .. }) if failed > 0 => " ↓",
         Some(Health::Down { passed, .. }) if passed > 0 => " ↑",
-        None | Some(Health::Unchecked | Health::Initial | Health::Up { .. } | Health::Down { .. }) => "",
+        Some(Health::Unchecked | Health::Initial | Health::Ejected) | None => "",
+        Some(Health::Up { .. } | Health::Stopping { .. } | Health::Down { .. }) => "",
     };
     html! {
         @if state == ServerState::Running(Health::Unchecked) { i { (state.to_string()) } }
@@ -254,6 +263,11 @@ fn last_check(last: &CheckReport) -> Markup {
         lines.push(("Detail", html! { (detail) }));
     }
     tip(shown, &lines)
+}
+
+/// Checks that failed, and failures that requests met.
+fn failed_checks(failures: u64, met: u64) -> Markup {
+    if met == 0 { grouped(failures) } else { tip(grouped(failures), &[("Failures that requests met", grouped(met))]) }
 }
 
 fn name_cell(name: &str, proxy: &str) -> Markup {

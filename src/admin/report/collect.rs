@@ -152,6 +152,7 @@ fn backend(pool: &Pool, limit: Option<u64>, now: Instant, uptime: Duration) -> P
         is_up: pool.is_up(),
         algorithm: Some(pool.policy.balance.to_string()),
         cookie: pool.policy.cookie.as_ref().map(|cookie| cookie.name.clone()),
+        panics: pool.panics(),
         counts: None,
     };
     Proxy {
@@ -166,8 +167,9 @@ fn backend(pool: &Pool, limit: Option<u64>, now: Instant, uptime: Duration) -> P
 
 fn server(server: &registry::Server, pool: &Pool, now: Instant, uptime: Duration) -> Server {
     let live = &server.live;
-    let CheckRecord { last, failures, downs, down_since, downtime } = live.record();
-    let check = pool.policy.check.as_ref().map(|policy| Check { rise: policy.rise, fall: policy.fall, failures, last });
+    let CheckRecord { last, failures, met, downs, down_since, downtime } = live.record();
+    let check =
+        pool.policy.check.as_ref().map(|policy| Check { rise: policy.rise, fall: policy.fall, failures, met, last });
     let is_checked = check.is_some();
     let (traffic, upstream) =
         upstream(live.totals(), live.times(), gauges(&live.in_flight, &live.request_rate), uptime);
@@ -192,6 +194,7 @@ fn server(server: &registry::Server, pool: &Pool, now: Instant, uptime: Duration
         address: server.address,
         cookie: pool.policy.cookie.is_some().then(|| server.cookie.to_string()),
         initial_weight: u64::from(server.initial_weight.get()),
+        ejection: server.ejection(),
         is_backup: server.backup,
         queue_limit: limit.map(|_| pool.policy.queue_length as u64),
         idle_connections: u64::from(live.idle.load(Ordering::Relaxed)),
@@ -275,6 +278,7 @@ mod tests {
             weight: Weight::new(weight).unwrap(),
             backup,
             maxconn: None,
+            check_port: None,
         }
     }
 

@@ -211,6 +211,8 @@ pub(super) struct Server {
     pub(super) cookie: Option<String>,
     /// Its share before an operator changed it.
     pub(super) initial_weight: u64,
+    /// Why it is ejected, if it is.
+    pub(super) ejection: Option<String>,
     pub(super) is_backup: bool,
     pub(super) idle_connections: u64,
     /// Requests that may wait in its pool; `None` when it is never full.
@@ -226,6 +228,8 @@ pub(super) struct Check {
     pub(super) fall: u32,
     /// Checks that failed while it was up.
     pub(super) failures: u64,
+    /// Failures that requests met while it was up.
+    pub(super) met: u64,
     pub(super) last: Option<CheckReport>,
 }
 
@@ -255,15 +259,19 @@ impl Server {
             Health::Unchecked => None,
             Health::Initial => Some(0),
             Health::Down { passed, rise: _ } => Some(passed),
-            Health::Up { failed, fall } => Some((rise + fall).saturating_sub(1 + failed)),
+            Health::Up { failed, fall } | Health::Stopping { failed, fall } => {
+                Some((rise + fall).saturating_sub(1 + failed))
+            }
+            // Only one that passes its checks is ejected.
+            Health::Ejected => Some((rise + self.running_check()?.fall).saturating_sub(1)),
         }
     }
 
     /// Down with nothing that speaks for it: what the page's "Hide 'DOWN' servers" hides, with maintenance.
     fn is_plainly_down(&self) -> bool {
         match self.health() {
-            None | Some(Health::Initial | Health::Down { passed: 0, .. }) => true,
-            Some(Health::Unchecked | Health::Up { .. } | Health::Down { .. }) => false,
+            None | Some(Health::Initial | Health::Ejected | Health::Down { passed: 0, .. }) => true,
+            Some(Health::Unchecked | Health::Up { .. } | Health::Stopping { .. } | Health::Down { .. }) => false,
         }
     }
 
@@ -282,6 +290,8 @@ pub(super) struct Backend {
     pub(super) algorithm: Option<String>,
     /// Name of the cookie that keeps users on a server.
     pub(super) cookie: Option<String>,
+    /// Whether servers are used that are down, because too few are up.
+    pub(super) panics: bool,
     /// Servers that are up, of all; set when some of them are hidden, so that nobody takes what is left for the whole.
     pub(super) counts: Option<(usize, usize)>,
 }

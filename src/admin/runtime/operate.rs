@@ -21,8 +21,9 @@ pub(super) fn set_server(call: &mut Call<'_>) -> String {
             },
             Some("health") => match value {
                 Some("up") => Ok(Operation::Health(ForcedHealth::Up)),
+                Some("stopping") => Ok(Operation::Health(ForcedHealth::Stopping)),
                 Some("down") => Ok(Operation::Health(ForcedHealth::Down)),
-                Some(_) | None => Err("'set server <srv> health' expects 'up' or 'down'.\n"),
+                Some(_) | None => Err("'set server <srv> health' expects 'up', 'stopping', or 'down'.\n"),
             },
             Some("weight") => weight(server, value),
             Some(_) | None => Err("usage: set server <backend>/<server> health | state | weight\n"),

@@ -139,9 +139,13 @@ fn state_line(text: &mut String, proxy: &Proxy, server: &Server) {
     );
 }
 
-/// 0 is stopped and 2 is running.
+/// 0 is stopped, 2 is running, 3 is stopping.
 fn operational_state(health: Option<Health>) -> u8 {
-    if health.is_some_and(Health::is_up) { 2 } else { 0 }
+    match health {
+        Some(Health::Unchecked | Health::Up { .. }) => 2,
+        Some(Health::Stopping { .. }) => 3,
+        None | Some(Health::Initial | Health::Ejected | Health::Down { .. }) => 0,
+    }
 }
 
 /// What was forced by an operator (1 maintenance, 8 drain), and what follows from the node's own word (2, 16).

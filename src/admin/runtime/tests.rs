@@ -34,6 +34,7 @@ fn context() -> Arc<Context> {
         weight: Weight::new(weight).unwrap(),
         backup: false,
         maxconn: None,
+        check_port: None,
     };
     let servers = vec![server("s1", 3001, 1), server("s2", 3002, 10)];
     registry.apply(now, Command::Static { pool: name("nodes"), servers });
@@ -162,6 +163,7 @@ async fn errors_are_haproxys() {
         ("set server zz/s1 state maint", "No such backend.\n\n"),
         ("set server nodes/s1 state foo", "'set server <srv> state' expects 'ready', 'drain' and 'maint'.\n\n"),
         ("set server nodes/s1 state", "'set server <srv> state' expects 'ready', 'drain' and 'maint'.\n\n"),
+        ("set server nodes/s1 health foo", "'set server <srv> health' expects 'up', 'stopping', or 'down'.\n\n"),
         ("set server nodes/s1 weight", "Require <weight> or <weight%>.\n\n"),
         ("set server nodes/s1 weight 300", "Absolute weight can only be between 0 and 256 inclusive.\n\n"),
         ("set server nodes/s1 weight -1", "Absolute weight can only be between 0 and 256 inclusive.\n\n"),
@@ -204,6 +206,8 @@ async fn weights_are_set_and_told() {
 async fn states_and_health_are_set_and_shown() {
     let context = context();
     for (command, status, state) in [
+        ("set server nodes/s1 health up", "UP", "2 0 1 1"),
+        ("set server nodes/s1 health stopping", "NOLB", "3 0 1 1"),
         ("set server nodes/s1 health up", "UP", "2 0 1 1"),
         ("set server nodes/s1 state drain", "DRAIN", "2 8 1 1"),
         ("disable server nodes/s1", "MAINT", "0 1 1 1"),

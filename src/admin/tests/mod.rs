@@ -68,9 +68,10 @@ pub(super) fn server(name: &str, state: ServerState) -> Server {
         address: SocketAddr::from(([127, 0, 0, 1], 3000)),
         cookie: None,
         initial_weight: 1,
+        ejection: None,
         is_backup: false,
         idle_connections: 0,
         queue_limit: None,
-        check: Some(Check { rise: 2, fall: 3, failures: 0, last: Some(last) }),
+        check: Some(Check { rise: 2, fall: 3, failures: 0, met: 0, last: Some(last) }),
     }
 }

@@ -76,6 +76,7 @@ async fn start_with(admin: bool) -> Running {
         weight: Weight::DEFAULT,
         backup: false,
         maxconn: None,
+        check_port: None,
     };
     registry.apply(now, Command::Static { pool: name("nodes"), servers: vec![s1] });
     let member = MemberRow {
@@ -208,6 +209,7 @@ async fn forms_do_what_haproxys_do_and_say_what_became_of_it() {
         ("s=s1&action=ready&b=zzz", "ERRP", "MAINT"),
         ("s=s1&action=enable&b=%234", "DONE", "no check"),
         ("s=s1&action=enable&b=%234", "NONE", "no check"),
+        ("s=s1&action=hnolb&b=%234", "DONE", "NOLB"),
         ("s=s1&action=hdown&b=%234", "DONE", "DOWN"),
         ("s=s1&action=hrunn&b=%234", "DONE", "no check"),
         ("s=s1&action=disable&b=%234", "DONE", "MAINT"),

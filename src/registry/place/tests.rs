@@ -30,6 +30,7 @@ fn set(registry: &Registry, limit: u32, length: usize, servers: &[(&str, Option<
         weight: Weight::DEFAULT,
         backup: false,
         maxconn: *maxconn,
+        check_port: None,
     };
     registry.apply(now, Command::Static { pool: self::name(), servers: servers.iter().map(server).collect() });
 }

@@ -1,0 +1,152 @@
+//! What checks and traffic say of servers, as the pools show it.
+
+use super::*;
+use crate::model::{Candidacy, Ejection, Health, Outlying};
+
+/// Servers of the configuration that are up; those whose name begins with `b` are backups.
+fn up(policy: PoolPolicy, names: &[&str]) -> (Registry, Instant) {
+    let (registry, now) = registry(policy);
+    let servers = names.iter().zip(3001..).map(|(name, port)| fixed(name, port, name.starts_with('b'))).collect();
+    registry.apply(now, Command::Static { pool: pool_name(), servers });
+    for server in &pool(&registry).servers {
+        registry.apply(now, checked(server, true));
+    }
+    (registry, now)
+}
+
+fn named(registry: &Registry, name: &str) -> Arc<Server> {
+    pool(registry).servers.iter().find(|server| server.name.as_str() == name).unwrap().clone()
+}
+
+fn troubled(server: &Server) -> Command {
+    Command::Troubled { server: server.id, report: Trouble::Refused.report() }
+}
+
+fn eject(server: &Server, now: Instant, ejects: bool) -> Command {
+    let lasts = Duration::from_secs(30);
+    let ejection = Ejection { reason: Outlying::Consecutive5xx(5), until: now + lasts, lasts };
+    Command::Eject { server: server.id, ejection: ejects.then_some(ejection) }
+}
+
+fn fail(registry: &Registry, now: Instant, name: &str) {
+    for _ in 0..3 {
+        registry.apply(now, checked(&named(registry, name), false));
+    }
+}
+
+fn state(registry: &Registry, name: &str) -> String {
+    named(registry, name).state().to_string()
+}
+
+#[test]
+fn what_requests_meet_counts_as_failed_checks_until_the_server_is_down() {
+    let (registry, now) = up(PoolPolicy::default(), &["s1"]);
+    let server = named(&registry, "s1");
+    let mut states = Vec::new();
+    for _ in 0..4 {
+        registry.apply(now, troubled(&server));
+        states.push(state(&registry, "s1"));
+    }
+    assert_eq!(states, ["UP 2/3", "UP 1/3", "DOWN", "DOWN"]);
+    let record = server.live.record();
+    assert_eq!((record.met, record.failures, record.downs), (3, 0, 1));
+    registry.apply(now, checked(&server, true));
+    registry.apply(now, troubled(&server));
+    assert_eq!(state(&registry, "s1"), "DOWN 1/2", "who is down gets no requests that could tell anything");
+}
+
+#[test]
+fn what_requests_meet_says_nothing_where_no_check_could_bring_the_server_back() {
+    let (registry, now) = up(unchecked(), &["s1"]);
+    let before = registry.snapshot().version;
+    registry.apply(now, troubled(&named(&registry, "s1")));
+    assert_eq!((state(&registry, "s1").as_str(), registry.snapshot().version), ("no check", before));
+}
+
+#[test]
+fn an_ejected_server_gets_nobody_and_its_checks_go_on() {
+    let (registry, now) = up(PoolPolicy::default(), &["s1", "s2"]);
+    let server = named(&registry, "s1");
+    registry.apply(now, eject(&server, now, true));
+    let ejected = named(&registry, "s1");
+    assert_eq!((ejected.candidacy(), ejected.is_checked()), (Candidacy::Nobody, true));
+    assert_eq!(
+        (state(&registry, "s1").as_str(), turns(&pool(&registry), 2)),
+        ("DOWN (ejected)", vec!["s2".into(), "s2".into()])
+    );
+    fail(&registry, now, "s1");
+    assert_eq!(state(&registry, "s1"), "DOWN", "what checks find is the graver news");
+    registry.apply(now, eject(&server, now, false));
+    assert_eq!(state(&registry, "s1"), "DOWN");
+    (0..2).for_each(|_| registry.apply(now, checked(&server, true)));
+    assert_eq!(state(&registry, "s1"), "UP");
+    assert_eq!(server.live.record().downs, 1, "it was one outage");
+}
+
+#[test]
+fn a_server_that_stops_keeps_its_users_and_is_no_choice_for_others() {
+    let (registry, now) = up(PoolPolicy::default(), &["s1", "s2"]);
+    let server = named(&registry, "s1");
+    let report = CheckReport {
+        status: CheckStatus::L7Conditional,
+        code: Some(404),
+        duration: Duration::ZERO,
+        detail: String::new(),
+    };
+    registry.apply(now, Command::Checked { server: server.id, report });
+    assert_eq!((state(&registry, "s1").as_str(), named(&registry, "s1").candidacy()), ("NOLB", Candidacy::StickyOnly));
+    assert_eq!(turns(&pool(&registry), 2), ["s2", "s2"]);
+    registry.apply(now, troubled(&server));
+    assert_eq!(state(&registry, "s1"), "NOLB 2/3");
+    registry.apply(now, checked(&server, true));
+    assert_eq!(state(&registry, "s1"), "UP");
+    assert_eq!(server.live.record().downs, 0, "it never was down");
+}
+
+#[test]
+fn in_a_panic_all_are_used_and_it_ends_with_enough_that_are_up() {
+    let policy = PoolPolicy { panic_threshold: 50, ..PoolPolicy::default() };
+    let (registry, now) = up(policy, &["s1", "s2", "s3", "s4"]);
+    for (name, users, panics) in [("s1", 3, false), ("s2", 2, false), ("s3", 4, true), ("s4", 4, true)] {
+        fail(&registry, now, name);
+        let pool = pool(&registry);
+        assert_eq!((pool.usable_active(), pool.panics(), pool.is_up()), (users, panics, true), "{name}");
+    }
+    assert_eq!(state(&registry, "s1"), "DOWN", "the word is the truth");
+    for name in ["s1", "s2"] {
+        (0..2).for_each(|_| registry.apply(now, checked(&named(&registry, name), true)));
+    }
+    let pool = pool(&registry);
+    assert_eq!((pool.usable_active(), pool.panics()), (2, false));
+}
+
+#[test]
+fn backups_that_are_up_spare_a_pool_the_panic() {
+    let policy = PoolPolicy { panic_threshold: 100, ..PoolPolicy::default() };
+    let (registry, now) = up(policy, &["s1", "b1"]);
+    fail(&registry, now, "s1");
+    assert_eq!((turns(&pool(&registry), 2), pool(&registry).panics()), (vec!["b1".into(), "b1".into()], false));
+    fail(&registry, now, "b1");
+    assert_eq!((turns(&pool(&registry), 2), pool(&registry).panics()), (vec!["s1".into(), "s1".into()], true));
+}
+
+#[test]
+fn a_pool_whose_servers_never_were_up_does_not_panic() {
+    let (registry, now) = registry(PoolPolicy { panic_threshold: 100, ..PoolPolicy::default() });
+    registry.apply(now, Command::Static { pool: pool_name(), servers: vec![fixed("s1", 3001, false)] });
+    fail(&registry, now, "s1");
+    assert_eq!(named(&registry, "s1").health, Health::Initial);
+    assert!(!pool(&registry).is_up() && !pool(&registry).panics());
+}
+
+#[test]
+fn a_change_of_the_threshold_acts_at_once() {
+    let (registry, now) = up(PoolPolicy::default(), &["s1"]);
+    fail(&registry, now, "s1");
+    let set = |panic_threshold| {
+        let policy = PoolPolicy { panic_threshold, ..PoolPolicy::default() };
+        registry.apply(now, Command::Pools(vec![config::Pool { name: pool_name(), policy, servers: Vec::new() }]));
+        pool(&registry).is_up()
+    };
+    assert_eq!([set(1), set(0)], [true, false]);
+}

@@ -1,0 +1,77 @@
+//! What checks and traffic say of servers, taken into the pools.
+
+use std::{sync::Arc, time::Instant};
+
+use super::Writer;
+use crate::{
+    health::{Finding, observe},
+    model::{CheckReport, CheckStatus, Ejection, Health, ServerId},
+    registry::server::Server,
+};
+
+impl Writer {
+    pub(super) fn checked(&mut self, now: Instant, id: ServerId, report: CheckReport) -> bool {
+        let found = self.pools.iter_mut().find(|entry| entry.servers.iter().any(|server| server.id == id));
+        let Some(entry) = found else { return false };
+        let Some(policy) = entry.policy.check.clone() else { return false };
+        let (passed, is_verdict) = (report.status.passed(), report.status.is_verdict());
+        let finding = finding(&report);
+        let judge = |health| observe(health, finding, policy.rise, policy.fall);
+        if let Some(server) = entry.servers.iter().find(|server| server.id == id) {
+            let mut record = server.live.lock();
+            record.failures += u64::from(is_verdict && !passed && server.health.is_up());
+            record.last = Some(report);
+        }
+        // A balancer that runs out of descriptors must not take its own servers down.
+        if !is_verdict {
+            return false;
+        }
+        entry.change_all(now, |server| server.id == id, |server| server.health = judge(server.health))
+    }
+
+    pub(super) fn troubled(&mut self, now: Instant, id: ServerId, report: CheckReport) -> bool {
+        let found = self.pools.iter_mut().find(|entry| entry.servers.iter().any(|server| server.id == id));
+        let Some(entry) = found else { return false };
+        let Some((rise, fall)) = entry.policy.check.as_ref().map(|check| (check.rise, check.fall)) else {
+            return false;
+        };
+        // What is down gets requests only in a panic, and they say nothing new; what is not checked would never come back.
+        let counts = |server: &&Arc<Server>| server.id == id && server.is_checked() && server.health.is_up();
+        let Some(server) = entry.servers.iter().find(counts) else { return false };
+        let mut record = server.live.lock();
+        record.met += 1;
+        record.last = Some(report);
+        drop(record);
+        let judge = |health| observe(health, Finding::Failed, rise, fall);
+        entry.change_all(now, |server| server.id == id, |server| server.health = judge(server.health))
+    }
+
+    pub(super) fn eject(&mut self, now: Instant, id: ServerId, ejection: Option<Ejection>) -> bool {
+        let found = self.pools.iter_mut().find(|entry| entry.servers.iter().any(|server| server.id == id));
+        found.is_some_and(|entry| entry.change_all(now, |server| server.id == id, |server| server.ejected = ejection))
+    }
+}
+
+/// What a health means for users, without how near the next turn is.
+pub(super) fn stage(health: Health) -> u8 {
+    match health {
+        Health::Unchecked | Health::Up { .. } => 0,
+        Health::Stopping { .. } => 1,
+        Health::Ejected => 2,
+        Health::Initial | Health::Down { .. } => 3,
+    }
+}
+
+fn finding(report: &CheckReport) -> Finding {
+    match report.status {
+        CheckStatus::L4Ok | CheckStatus::L7Ok => Finding::Passed,
+        CheckStatus::L7Conditional => Finding::Stopping,
+        CheckStatus::Initializing
+        | CheckStatus::SocketError
+        | CheckStatus::L4Timeout
+        | CheckStatus::L4Connect
+        | CheckStatus::L7Timeout
+        | CheckStatus::L7Response
+        | CheckStatus::L7Status => Finding::Failed,
+    }
+}
