@@ -31,7 +31,7 @@ use std::{
 
 pub use http::serve;
 pub use members::{MemberRole, MemberRow, MemberStatus, MembersSource};
-pub use runtime::{RuntimeListener, serve_runtime};
+pub use runtime::{RuntimeListener, commands, serve_runtime};
 
 use crate::{
     config,

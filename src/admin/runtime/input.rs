@@ -39,9 +39,9 @@ impl Input {
     }
 }
 
-/// The commands of a line, each as its words. They stand between semicolons; a backslash takes away what the character
-/// after it means. An empty line is one empty command.
-pub(super) fn commands(line: &str) -> Vec<Vec<String>> {
+/// The commands of a line of the runtime API, each as its words. They stand between semicolons; a backslash takes away what
+/// the character after it means. An empty line is one empty command.
+pub fn commands(line: &str) -> Vec<Vec<String>> {
     let (mut commands, mut words, mut word) = (Vec::new(), Vec::new(), None::<String>);
     let mut letters = line.chars();
     while let Some(letter) = letters.next() {
@@ -109,6 +109,13 @@ mod tests {
             pieces.push(rest);
             found.extend(lines(&mut pieces));
             prop_assert_eq!(found, lines(&mut whole));
+        }
+
+        #[test]
+        fn a_word_is_read_back_when_all_of_it_is_escaped(words in prop::collection::vec("[ -~]{1,8}", 1..5)) {
+            let escaped = |word: &String| word.chars().flat_map(|letter| ['\\', letter]).collect::<String>();
+            let line = words.iter().map(escaped).collect::<Vec<_>>().join(" \t");
+            prop_assert_eq!(commands(&line), [words]);
         }
 
         #[test]

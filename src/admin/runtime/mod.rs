@@ -15,4 +15,5 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub use input::commands;
 pub use server::{RuntimeListener, serve_runtime};

@@ -69,6 +69,7 @@ async fn answer_all(
                 },
             };
             answered = true;
+            let is_http = is_http(&line);
             for words in commands(&line) {
                 let mut reply = run(context, state, &words);
                 if state.quits {
@@ -76,6 +77,9 @@ async fn answer_all(
                 }
                 reply.push_str(if state.interactive { "\n> " } else { "\n" });
                 write(stream, reply.as_bytes(), state.timeout).await?;
+            }
+            if is_http {
+                return Ok(());
             }
         }
         if answered && !state.interactive && payload.is_none() {
@@ -87,6 +91,13 @@ async fn answer_all(
             Ok(Err(error)) => return Err(error),
         }
     }
+}
+
+/// Whether a line is an HTTP request's first one. Any page on the Web can make a browser send a request here, and lines of
+/// its body would be commands.
+fn is_http(line: &str) -> bool {
+    let version = line.trim_end().rsplit(' ').next().unwrap_or_default();
+    version.starts_with("HTTP/")
 }
 
 /// Writes all, as long as the client takes some of it now and then.

@@ -337,6 +337,15 @@ async fn pools_and_help_are_listed() {
         partial.contains("  set server ") && partial.contains("  set weight ") && !partial.contains("  show "),
         "{partial}"
     );
-    let nothing = ask(&context, "GET / HTTP/1.1\n").await;
-    assert!(nothing.starts_with("Unknown command"), "{nothing}");
+    let nothing = ask(&context, "nonsense\n").await;
+    assert!(nothing.starts_with("Unknown command. Please enter one of"), "{nothing}");
+}
+
+#[tokio::test]
+async fn what_a_page_makes_a_browser_send_changes_nothing() {
+    let context = context();
+    let request = "POST / HTTP/1.1\r\nHost: 127.0.0.1:9999\r\n\r\nset server nodes/s1 state maint\nprompt\n";
+    let answer = ask(&context, request).await;
+    assert!(answer.starts_with("Unknown command") && answer.matches("Unknown command").count() == 1, "{answer}");
+    assert_eq!(cell(&context, "s1", "status").await, "DOWN");
 }
