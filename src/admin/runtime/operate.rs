@@ -65,7 +65,8 @@ fn carry_out(call: &Call<'_>, read: impl FnOnce(&Call<'_>, &Server) -> Result<Op
 }
 
 fn find(context: &Context, name: Option<&str>) -> Result<Arc<Server>, &'static str> {
-    let (pool, server) = name.and_then(|name| name.split_once('/')).ok_or("Require 'backend/server'.\n")?;
+    let both = name.and_then(|name| name.split_once('/')).filter(|(_, server)| !server.is_empty());
+    let (pool, server) = both.ok_or("Require 'backend/server'.\n")?;
     let snapshot = context.registry.snapshot();
     let pool = snapshot.pools.iter().find(|its| its.name.as_str() == pool).ok_or("No such backend.\n")?;
     let server = pool.servers.iter().find(|its| its.name.as_str() == server);

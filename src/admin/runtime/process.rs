@@ -164,7 +164,10 @@ fn lower(call: &mut Call<'_>, level: Level) -> String {
 }
 
 pub(super) fn set_timeout(call: &mut Call<'_>) -> String {
-    let Some(text) = call.argument(0) else { return "Expects an integer value.\n".to_owned() };
+    if call.argument(0) != Some("cli") {
+        return "'set timeout' only supports 'cli'.\n".to_owned();
+    }
+    let Some(text) = call.argument(1) else { return "Expects an integer value.\n".to_owned() };
     match timeout(text) {
         Some(time) => {
             call.state.timeout = time;

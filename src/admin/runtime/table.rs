@@ -59,7 +59,7 @@ const COMMANDS: &[Command] = &[
         Level::Admin,
         operate::set_server,
     ),
-    row("set timeout cli", "<delay>", "silence that ends this session", Level::User, process::set_timeout),
+    row("set timeout", "cli <delay>", "silence that ends this session", Level::User, process::set_timeout),
     row("set weight", "<bk>/<srv> <weight>", "change the weight of a server", Level::Admin, operate::set_weight),
     row("show backend", "", "names of the pools", Level::User, show::backend),
     row("show cli level", "", "what this session may do", Level::User, process::cli_level),

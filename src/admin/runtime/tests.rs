@@ -158,6 +158,8 @@ async fn errors_are_haproxys() {
     let context = context();
     for (command, reply) in [
         ("set server", "Require 'backend/server'.\n\n"),
+        ("set server nodes/", "Require 'backend/server'.\n\n"),
+        ("set timeout foo 10", "'set timeout' only supports 'cli'.\n\n"),
         ("set server nodes", "Require 'backend/server'.\n\n"),
         ("set server nodes/zz state maint", "No such server.\n\n"),
         ("set server zz/s1 state maint", "No such backend.\n\n"),
