@@ -24,7 +24,7 @@
 //! FLOOR 3  proxy      the tower stack, forwarding, bodies, upgrades (uses net, upstream)
 //! FLOOR 3  probe      active checks
 //! FLOOR 3  cluster    the tokio driver of swim::Node
-//! FLOOR 4  admin      stats page, CSV, /metrics, members
+//! FLOOR 4  admin      stats page, CSV, /metrics, members, runtime API
 //! FLOOR 4  agent      readiness, supervision, drain
 //! FLOOR 5  app        builds everything from a Config, runs it, drains it
 //! FLOOR 5  cli        the command line (uses app)

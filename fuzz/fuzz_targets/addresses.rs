@@ -5,7 +5,7 @@
 use std::fmt::Display;
 
 use lb::{
-    config::{Advertise, CookieModeChoice, HostPort, ListenAddress, StaticServer, parse_duration},
+    config::{Advertise, CookieModeChoice, HostPort, ListenAddress, RuntimeBind, StaticServer, parse_duration},
     model::{CookieMode, CookiePolicy, PoolName, SameSite, ServerName, StatusSet, Weight, parse_network},
 };
 use libfuzzer_sys::fuzz_target;
@@ -30,6 +30,7 @@ fuzz_target!(|text: &str| {
     one_line(text.parse::<HostPort>());
     one_line(text.parse::<Advertise>());
     one_line(text.parse::<StaticServer>());
+    one_line(text.parse::<RuntimeBind>());
     one_line(text.parse::<Weight>());
     one_line(text.parse::<StatusSet>());
     one_line(parse_network(text));

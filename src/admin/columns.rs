@@ -35,6 +35,8 @@ enum Fill {
     Never,
     /// All, each in its own way.
     Every(fn(&Row<'_>) -> Value),
+    /// Those that have it, if it is told to whoever reads it.
+    Told(fn(Part<'_>) -> Option<String>),
     /// All alike.
     Traffic(fn(&Traffic) -> Value),
     /// Those that have clients or a pool behind them: all but servers.
@@ -51,6 +53,7 @@ impl Column {
     pub(super) fn of(&self, row: &Row<'_>) -> Value {
         match (&self.fill, row.part) {
             (Fill::Every(get), _) => get(row),
+            (Fill::Told(get), part) if row.proxy.tells_all => get(part).into(),
             (Fill::Traffic(get), _) => get(row.traffic()),
             (Fill::Ends(get), Part::Frontend(_) | Part::Backend(_)) => get(row),
             (Fill::Frontend(get), Part::Frontend(frontend)) => get(frontend),
@@ -58,7 +61,7 @@ impl Column {
             (Fill::Upstream(get), Part::Backend(backend)) => get(&backend.upstream),
             (Fill::Server(get), Part::Server(server)) => get(server),
             (Fill::Backend(get), Part::Backend(backend)) => get(backend),
-            (Fill::Never, _)
+            (Fill::Never | Fill::Told(_), _)
             | (Fill::Ends(_) | Fill::Frontend(_) | Fill::Backend(_), Part::Server(_))
             | (Fill::Upstream(_) | Fill::Server(_) | Fill::Backend(_), Part::Frontend(_))
             | (Fill::Frontend(_) | Fill::Server(_), Part::Backend(_)) => Value::Empty,
@@ -174,9 +177,15 @@ pub(super) const COLUMNS: &[Column] = &[
     never("agent_rise"),
     never("agent_fall"),
     never("agent_health"),
-    // Addresses and cookies are told to operators over the runtime API, not to whoever can open the page.
-    never("addr"),
-    never("cookie"),
+    told("addr", |part| match part {
+        Part::Server(server) => Some(server.address.to_string()),
+        Part::Frontend(_) | Part::Backend(_) => None,
+    }),
+    told("cookie", |part| match part {
+        Part::Server(server) => server.cookie.clone(),
+        Part::Backend(backend) => backend.cookie.clone(),
+        Part::Frontend(_) => None,
+    }),
     every("mode", |_| "http".into()),
     backend("algo", |backend| backend.algorithm.into()),
     frontend("conn_rate", |frontend| frontend.traffic.rate.into()),
@@ -246,6 +255,10 @@ const fn never(name: &'static str) -> Column {
 
 const fn every(name: &'static str, get: fn(&Row<'_>) -> Value) -> Column {
     Column { name, fill: Fill::Every(get) }
+}
+
+const fn told(name: &'static str, get: fn(Part<'_>) -> Option<String>) -> Column {
+    Column { name, fill: Fill::Told(get) }
 }
 
 const fn traffic(name: &'static str, get: fn(&Traffic) -> Value) -> Column {

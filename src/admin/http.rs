@@ -13,7 +13,7 @@ use std::{
 
 use ::http::{HeaderValue, Method, Response, StatusCode, header, request};
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
@@ -24,7 +24,9 @@ use tokio::{
 };
 
 use super::{
-    Context, MAX_CONNECTIONS, MemberRow, csv, metrics, page,
+    Context, MAX_CONNECTIONS, MemberRow,
+    actions::{self, Outcome},
+    csv, metrics, page,
     report::Report,
     view::{Format, View},
 };
@@ -43,6 +45,10 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long the cluster may take to tell its members.
 const MEMBERS_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a form may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest form in bytes: some hundred servers.
+const MAX_FORM: usize = 16 * 1024;
 
 /// Serves until `shutdown` is ready, then lets what is in flight end, for a few seconds at most.
 pub async fn serve(listener: TcpListener, context: Arc<Context>, shutdown: impl Future<Output = ()>) {
@@ -89,7 +95,7 @@ async fn serve_connection(stream: TcpStream, context: Arc<Context>, mut closing:
     });
     let service = service_fn(|request: Request<Incoming>| {
         let context = Arc::clone(&context);
-        async move { Ok::<_, Infallible>(answer(&context, request.into_parts().0).await) }
+        async move { Ok::<_, Infallible>(answer(&context, request).await) }
     });
     let mut builder = http1::Builder::new();
     // With half_close a client such as `printf … | nc` still gets its answer after it closed its side.
@@ -116,8 +122,9 @@ async fn serve_connection(stream: TcpStream, context: Arc<Context>, mut closing:
 /// to by locked instructions all the same: the runtime may have several threads.
 const OWN_SLOT: Slot = Slot(0);
 
-async fn answer(context: &Context, request: request::Parts) -> Response<Full<Bytes>> {
-    let response = route(context, &request).await;
+async fn answer(context: &Context, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let (request, body) = request.into_parts();
+    let response = route(context, &request, body).await;
     if let Some(frontend) = context.frontend() {
         let counters = frontend.counters(OWN_SLOT);
         counters.requests.fetch_add(1, Relaxed);
@@ -130,11 +137,17 @@ async fn answer(context: &Context, request: request::Parts) -> Response<Full<Byt
     response
 }
 
-async fn route(context: &Context, request: &request::Parts) -> Response<Full<Bytes>> {
-    if request.method != Method::GET && request.method != Method::HEAD {
-        let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered here\n");
-        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return response;
+async fn route(context: &Context, request: &request::Parts, body: Incoming) -> Response<Full<Bytes>> {
+    let is_page = !["/metrics", "/healthz", "/members"].contains(&request.uri.path());
+    match request.method {
+        Method::GET | Method::HEAD => {}
+        Method::POST if is_page => return act(context, request, body).await,
+        _ => {
+            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "this method is not answered here\n");
+            let allowed = if is_page { "GET, HEAD, POST" } else { "GET, HEAD" };
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+            return response;
+        }
     }
     match request.uri.path() {
         "/metrics" => {
@@ -150,8 +163,29 @@ async fn route(context: &Context, request: &request::Parts) -> Response<Full<Byt
     }
 }
 
+/// Does what a form of the page asks for, and sends the browser back to the page.
+async fn act(context: &Context, request: &request::Parts, body: Incoming) -> Response<Full<Bytes>> {
+    if !actions::is_own_form(&request.headers) {
+        return text(StatusCode::FORBIDDEN, "a form of another site is not accepted here\n");
+    }
+    let read = timeout(BODY_TIMEOUT, Limited::new(body, MAX_FORM).collect());
+    let outcome = match read.await {
+        Ok(Ok(body)) => actions::perform(context, &body.to_bytes()),
+        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Outcome::TooLong,
+        Ok(Err(_)) | Err(_) => Outcome::Invalid,
+    };
+    let mut response = response(StatusCode::SEE_OTHER, "text/plain", Bytes::new());
+    let address = HeaderValue::try_from(page_of(request).address_after(outcome));
+    response.headers_mut().insert(header::LOCATION, address.unwrap_or_else(|_| HeaderValue::from_static("./")));
+    response
+}
+
+fn page_of(request: &request::Parts) -> View {
+    View::parse(request.uri.path_and_query().map_or("/", |address| address.as_str()))
+}
+
 async fn stats(context: &Context, request: &request::Parts) -> Response<Full<Bytes>> {
-    let view = View::parse(request.uri.path_and_query().map_or("/", |address| address.as_str()));
+    let view = page_of(request);
     // Before the report is collected, so that its numbers are not older than they need to be.
     let members = match view.format {
         Format::Html => members(context).await,
@@ -162,7 +196,8 @@ async fn stats(context: &Context, request: &request::Parts) -> Response<Full<Byt
     match view.format {
         Format::Csv => rendered(csv::render(&report), "text/plain"),
         Format::Html => {
-            let around = page::Around { members: members.as_deref(), notes: &context.notes, refresh: context.refresh };
+            let Context { notes, refresh, admin, .. } = context;
+            let around = page::Around { members: members.as_deref(), notes, refresh: *refresh, admin: *admin };
             let mut response = html(page::render(&report, &view, &around));
             let refresh = context.refresh.as_secs();
             if refresh > 0 && !view.no_refresh {
@@ -217,7 +252,8 @@ fn html(page: String) -> Response<Full<Bytes>> {
     let mut response = response(StatusCode::OK, "text/html; charset=utf-8", page.into());
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(CONTENT_SECURITY_POLICY));
-    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    // With "no-referrer", a browser would not tell where the page's own forms come from either.
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     response
 }
 

@@ -1,4 +1,5 @@
-//! What operators and their tools see: the stats page, its CSV, `/metrics`, `/healthz` and the members of the cluster.
+//! What operators and their tools see: the stats page, its CSV, `/metrics`, `/healthz`, the members of the cluster and the
+//! runtime API.
 //!
 //! Every answer is made in two steps: `report` copies all numbers out of the registry at one moment, then pure functions
 //! write that report as CSV, metrics or HTML. Why not read the counters while writing: two cells of one page would tell of
@@ -6,6 +7,7 @@
 //!
 //! `columns` is the one table of what a row has; CSV and metrics are both read off it, so they can't disagree.
 
+mod actions;
 mod columns;
 mod csv;
 mod format;
@@ -14,6 +16,7 @@ mod members;
 mod metrics;
 mod page;
 mod report;
+mod runtime;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -28,6 +31,7 @@ use std::{
 
 pub use http::serve;
 pub use members::{MemberRole, MemberRow, MemberStatus, MembersSource};
+pub use runtime::{RuntimeListener, commands, serve_runtime};
 
 use crate::{
     config,
@@ -50,6 +54,8 @@ pub struct Context {
     pub started: SystemTime,
     /// How often the page loads itself anew; less than a second is never.
     pub refresh: Duration,
+    /// Whether whoever can open the page may change the state of servers there.
+    pub admin: bool,
     /// Asks for the members of the cluster; `None` when this balancer is in none.
     pub members: Option<MembersSource>,
     /// What a person should know before anything else, such as that the gossip is not sealed; shown above the tables.

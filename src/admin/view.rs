@@ -3,6 +3,8 @@
 //! Options are found anywhere in the address, as in HAProxy, and not parsed as a query: tools in use ask for `/;csv`,
 //! `/haproxy?stats/;csv` and `/stats;csv;norefresh`.
 
+use super::actions::Outcome;
+
 /// What is left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Filter {
@@ -29,6 +31,8 @@ pub(super) struct View {
     pub(super) filter: Filter,
     /// The page must not load itself anew.
     pub(super) no_refresh: bool,
+    /// What became of a form that led here.
+    pub(super) outcome: Option<Outcome>,
 }
 
 /// Longest scope in characters, as in HAProxy.
@@ -45,19 +49,27 @@ impl View {
                 scope: scope(address),
             },
             no_refresh: address.contains(";norefresh"),
+            outcome: address
+                .split_once(";st=")
+                .and_then(|(_, rest)| Outcome::ALL.into_iter().find(|outcome| rest.starts_with(outcome.word()))),
         }
     }
 
-    /// The address that asks for this view. It is relative, so that it also leads here through a proxy that serves this
+    /// The address that asks for this view, without what became of a form. It is relative, so that it also leads here through a proxy that serves this
     /// page under a path of its own.
     pub(super) fn address(&self) -> String {
         let query = self.filter.scope.as_ref().map(|scope| format!("?scope={}", encoded(scope)));
         format!("{}{}", self.path(), query.unwrap_or_default())
     }
 
+    /// The address of this view after a form.
+    pub(super) fn address_after(&self, outcome: Outcome) -> String {
+        self.address().replacen("./", &format!("./;st={}", outcome.word()), 1)
+    }
+
     /// The same without the scope: where the form that asks for one leads.
     pub(super) fn path(&self) -> String {
-        let Self { format, filter: Filter { hide_down, hide_maint, scope: _ }, no_refresh } = self;
+        let Self { format, filter: Filter { hide_down, hide_maint, scope: _ }, no_refresh, outcome: _ } = self;
         let options = [
             (*format == Format::Csv, ";csv"),
             (*hide_down, ";up"),
@@ -93,7 +105,7 @@ mod tests {
         }
         let view = View::parse("/;up;no-maint;norefresh?scope=Nodes&x=1");
         let filter = Filter { hide_down: true, hide_maint: true, scope: Some("Nodes".into()) };
-        assert_eq!(view, View { format: Format::Html, filter, no_refresh: true });
+        assert_eq!(view, View { format: Format::Html, filter, no_refresh: true, outcome: None });
         assert_eq!(View::parse("/stats"), View::default());
     }
 
@@ -104,6 +116,15 @@ mod tests {
         {
             assert_eq!(View::parse(address).address(), address);
         }
+    }
+
+    #[test]
+    fn what_became_of_a_form_is_shown_once() {
+        let view = View::parse("/;st=DONE;up?scope=a");
+        assert_eq!(view.outcome, Some(Outcome::Done));
+        assert_eq!(view.address(), "./;up?scope=a");
+        assert_eq!(view.address_after(Outcome::Partial), "./;st=PART;up?scope=a");
+        assert_eq!(View::parse("/;st=XXXX").outcome, None);
     }
 
     #[test]

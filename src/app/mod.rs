@@ -9,6 +9,7 @@ mod names;
 mod node;
 mod query;
 mod reload;
+mod runtime_api;
 mod serve;
 mod shortage;
 mod sockets;

@@ -18,15 +18,16 @@ use tokio::{
 use super::{
     Bound, ConfigFile,
     cluster_link::{Names, PoolDirectory, advertised, member_rows, seeds},
-    hostname, names, shortage,
+    hostname, names, runtime_api, shortage,
     task::{Failures, Task},
     workers::{self, Entrance, Signal, WorkerParts},
 };
 use crate::{
     admin, cluster,
-    config::{Config, Gossip, Listener, LogFormat, Pool, STATS_PROXY, Stats, UpgradeProtocol},
+    config::{Config, Gossip, Listener, LogFormat, Pool, STATS_PROXY, UpgradeProtocol},
     http_rules::Upgrades,
     model::{NameError, PoolName, ServerName},
+    net::SocketFile,
     probe,
     proxy::{Frontend, Settings},
     registry::{Command, Registry, Slot},
@@ -104,13 +105,14 @@ struct Balancer {
     workers_end: mpsc::Receiver<()>,
     member: Option<cluster::Member>,
     tasks: Vec<Task>,
+    socket_files: Vec<SocketFile>,
     names: Task,
     log: Option<LogSink>,
 }
 
 impl Balancer {
     fn start(config: Config, bound: Bound, file: ConfigFile, failures: &Failures) -> Result<Self, StartError> {
-        let Bound { listeners, stats, gossip } = bound;
+        let Bound { listeners, stats, runtime_api, gossip } = bound;
         let (started, now) = (SystemTime::now(), Instant::now());
         let registry = Arc::new(Registry::new(config.workers.get(), &frontends(&config), now));
         registry.apply(now, Command::Pools(config.pools.clone()));
@@ -156,14 +158,15 @@ impl Balancer {
             tasks.push(Task::vital("the cluster's member", run, failures.clone()));
             member = Some(handle);
         }
-        if let (Some(stats), Some(listener)) = (&config.stats, stats) {
-            let log_drops = log.as_ref().map(LogSink::drops).unwrap_or_default();
-            let context = Arc::new(admin_context(&config, stats, &registry, member.clone(), started, log_drops));
+        let log_drops = log.as_ref().map(LogSink::drops).unwrap_or_default();
+        let context = Arc::new(admin_context(&config, &registry, member.clone(), started, log_drops));
+        let socket_files = runtime_api::start(&config, runtime_api, &context, &mut tasks);
+        if let Some(listener) = stats {
             let listener = Arc::new(listener);
             let page = move || serve_stats(Arc::clone(&listener), Arc::clone(&context));
             tasks.push(Task::keep("the stats page", page));
         }
-        Ok(Self { config, file, registry, settings, signal, workers_end, member, tasks, names, log })
+        Ok(Self { config, file, registry, settings, signal, workers_end, member, tasks, socket_files, names, log })
     }
 
     /// Reads the configuration again. A bad one changes nothing.
@@ -198,7 +201,19 @@ impl Balancer {
 
     /// Accepts nothing more, waits for what is in flight, and leaves the cluster.
     async fn stop(self, orders: impl Stream<Item = Order> + Unpin) {
-        let Self { config, file: _, registry, settings, signal, mut workers_end, member, tasks, names, log } = self;
+        let Self {
+            config,
+            file: _,
+            registry,
+            settings,
+            signal,
+            mut workers_end,
+            member,
+            tasks,
+            socket_files,
+            names,
+            log,
+        } = self;
         let grace = config.timeouts.grace;
         tracing::info!("stopping: what is in flight has {} to end", humantime::format_duration(grace));
         signal.send_replace(Signal::Drain);
@@ -209,7 +224,7 @@ impl Balancer {
         if let Some(member) = member {
             let _unheard = tokio::time::timeout(LAST_WAIT, member.leave()).await;
         }
-        drop((tasks, names, settings));
+        drop((tasks, socket_files, names, settings));
         if log.is_some_and(|log| !log.finish(LAST_WAIT)) {
             tracing::warn!("nobody reads the access log: its last lines are lost");
         }
@@ -360,19 +375,20 @@ fn join_cluster(
 
 fn admin_context(
     config: &Config,
-    stats: &Stats,
     registry: &Arc<Registry>,
     member: Option<cluster::Member>,
     started: SystemTime,
     log_drops: Arc<AtomicU64>,
 ) -> admin::Context {
+    let stats = config.stats.as_ref();
     let unsealed = "The cluster is not sealed: whoever reaches the gossip port can join the pool.";
     admin::Context {
         registry: Arc::clone(registry),
         hostname: hostname(),
         workers: config.workers.get(),
         started,
-        refresh: stats.refresh,
+        refresh: stats.map(|stats| stats.refresh).unwrap_or_default(),
+        admin: stats.is_some_and(|stats| stats.admin),
         notes: member.iter().map(|_| unsealed.to_owned()).collect(),
         members: member
             .map(|member| -> admin::MembersSource { Box::new(move || Box::pin(member_rows(member.clone()))) }),

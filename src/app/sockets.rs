@@ -3,11 +3,12 @@
 use std::{
     io,
     net::{SocketAddr, TcpListener, UdpSocket},
+    os::unix::net::UnixListener,
 };
 
 use crate::{
-    config::Config,
-    net::{BindError, bind_all, bind_udp},
+    config::{Config, RuntimeAddress},
+    net::{BindError, SocketFile, bind_all, bind_udp, bind_unix},
 };
 
 /// The sockets of a balancer.
@@ -16,7 +17,15 @@ pub struct Bound {
     /// For each listener of the configuration, for each of its addresses, one socket for each worker.
     pub(super) listeners: Vec<Vec<Vec<TcpListener>>>,
     pub(super) stats: Option<TcpListener>,
+    pub(super) runtime_api: Vec<RuntimeSocket>,
     pub(super) gossip: Option<UdpSocket>,
+}
+
+/// A socket of the runtime API.
+#[derive(Debug)]
+pub(super) enum RuntimeSocket {
+    Tcp(TcpListener),
+    Unix(UnixListener, SocketFile),
 }
 
 /// Where a balancer listens.
@@ -26,6 +35,8 @@ pub struct Addresses {
     pub traffic: Vec<SocketAddr>,
     /// The stats page.
     pub stats: Option<SocketAddr>,
+    /// The runtime API, as it is written in a configuration.
+    pub runtime_api: Vec<String>,
     /// The cluster member.
     pub gossip: Option<SocketAddr>,
 }
@@ -52,7 +63,19 @@ impl Bound {
             Some(gossip) => Some(bind_udp(&gossip.bind).await?),
             None => None,
         };
-        Ok(Self { listeners, stats, gossip })
+        let mut runtime_api = Vec::new();
+        for bind in config.runtime_api.iter().flat_map(|api| &api.bind) {
+            match &bind.address {
+                RuntimeAddress::Tcp(address) => {
+                    runtime_api.extend(bind_all(address, 1).await?.pop().map(RuntimeSocket::Tcp));
+                }
+                RuntimeAddress::Unix(path) => {
+                    let (listener, file) = bind_unix(path)?;
+                    runtime_api.push(RuntimeSocket::Unix(listener, file));
+                }
+            }
+        }
+        Ok(Self { listeners, stats, runtime_api, gossip })
     }
 
     /// Where they listen.
@@ -60,12 +83,22 @@ impl Bound {
     /// # Errors
     /// When the system does not know.
     pub fn addresses(&self) -> io::Result<Addresses> {
-        let Self { listeners, stats, gossip } = self;
+        let Self { listeners, stats, runtime_api, gossip } = self;
         let firsts = listeners.iter().flatten().filter_map(|copies| copies.first());
         Ok(Addresses {
             traffic: firsts.map(TcpListener::local_addr).collect::<io::Result<_>>()?,
             stats: stats.as_ref().map(TcpListener::local_addr).transpose()?,
+            runtime_api: runtime_api.iter().map(RuntimeSocket::address).collect::<io::Result<_>>()?,
             gossip: gossip.as_ref().map(UdpSocket::local_addr).transpose()?,
         })
+    }
+}
+
+impl RuntimeSocket {
+    fn address(&self) -> io::Result<String> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().map(|address| address.to_string()),
+            Self::Unix(_, file) => Ok(file.path().display().to_string()),
+        }
     }
 }

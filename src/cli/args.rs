@@ -13,7 +13,7 @@ use crate::{
     agent::RestartPolicy,
     config::{
         AddressError, Advertise, CheckChoice, CookieModeChoice, GOSSIP_PORT, GossipChoice, HostPort, ListenAddress,
-        LogFormat, MAX_LIMIT, Overrides, StaticServer, parse_duration,
+        LogFormat, MAX_LIMIT, Overrides, RuntimeBind, StaticServer, parse_duration,
     },
     model::{Algorithm, PoolName, ServerName, Weight},
 };
@@ -79,6 +79,10 @@ pub(super) struct ServeArgs {
     /// Stats page, CSV and /metrics [default: off].
     #[arg(long, value_name = "ADDR", env = "LB_STATS")]
     stats: Option<ListenAddress>,
+    /// HAProxy's commands ('show stat', 'set server ... state drain'): an address or a socket's path, repeatable
+    /// [default: off].
+    #[arg(long, value_name = "ADDR|PATH[,level=user|operator|admin]", env = "LB_RUNTIME_API", value_delimiter = ' ')]
+    runtime_api: Vec<RuntimeBind>,
     /// Address of the cluster member (UDP), or 'off' [default: :7946].
     #[arg(long, value_name = "ADDR", env = "LB_GOSSIP")]
     gossip: Option<GossipChoice>,
@@ -139,6 +143,7 @@ impl ServeArgs {
             listen,
             maxconn,
             stats,
+            runtime_api,
             gossip,
             advertise,
             join,
@@ -159,6 +164,7 @@ impl ServeArgs {
             listen,
             maxconn,
             stats,
+            runtime_api,
             gossip,
             advertise,
             join,

@@ -84,12 +84,15 @@ async fn run_balancer(args: ServeArgs) -> Result<ExitCode, Failure> {
     }
     let orders = orders().map_err(Failure::start)?;
     let bound = Bound::open(&config).await.map_err(Failure::start)?;
-    let Addresses { traffic, stats, gossip } = bound.addresses().map_err(Failure::start)?;
+    let Addresses { traffic, stats, runtime_api, gossip } = bound.addresses().map_err(Failure::start)?;
     for address in traffic {
         tracing::info!("listening for traffic on {address}");
     }
     if let Some(stats) = stats {
         tracing::info!("stats page on http://{stats}/");
+    }
+    for (address, bind) in runtime_api.iter().zip(config.runtime_api.iter().flat_map(|api| &api.bind)) {
+        tracing::info!("runtime API on {address} (level {})", bind.level.word());
     }
     match gossip {
         Some(gossip) => {
@@ -160,7 +163,7 @@ async fn run_demo(args: DemoArgs) -> Result<ExitCode, Failure> {
 
 /// What to open and what to try.
 fn welcome(addresses: &Addresses) -> String {
-    let Addresses { traffic, stats, gossip: _ } = addresses;
+    let Addresses { traffic, stats, runtime_api: _, gossip: _ } = addresses;
     let site = traffic.first().map(|address| format!("http://{address}/")).unwrap_or_default();
     let page = stats.map(|address| format!("http://{address}/")).unwrap_or_default();
     let target = stats.map(|address| address.to_string()).unwrap_or_default();

@@ -17,8 +17,8 @@ use super::{
     ListenAddress, Listener, Overrides, Pool, PoolPolicy, Problems, StaticServer, Stats, Timeouts, UpgradeProtocol,
     checker::Checker,
     raw::{
-        Number, OneOrMore, RawConfig, RawGossip, RawLimits, RawListener, RawLog, RawPool, RawQueue, RawServer,
-        RawStats, RawTimeouts, read,
+        Number, RawConfig, RawGossip, RawLimits, RawListener, RawLog, RawPool, RawQueue, RawServer, RawStats,
+        RawTimeouts, read,
     },
 };
 use crate::model::{CheckPolicy, Networks, PoolName, ServerName, Weight, parse_network};
@@ -71,7 +71,7 @@ impl Config {
 
 impl Checker<'_> {
     fn config(&mut self, raw: RawConfig, processors: NonZeroUsize) -> Config {
-        let RawConfig { workers, listener, pool, stats, gossip, timeouts, limits, log } = raw;
+        let RawConfig { workers, listener, pool, stats, runtime_api, gossip, timeouts, limits, log } = raw;
         let mut pools: Vec<Pool> = pool.into_iter().map(|pool| self.pool(pool)).collect();
         if pools.is_empty() {
             pools.push(Pool { name: default_pool(), policy: PoolPolicy::default(), servers: Vec::new() });
@@ -97,6 +97,7 @@ impl Checker<'_> {
             listeners,
             pools,
             stats: stats.and_then(|stats| self.stats(stats)),
+            runtime_api: runtime_api.and_then(|api| self.runtime_api(api)),
             gossip: Some(self.gossip(gossip.unwrap_or_default())),
             timeouts: self.timeouts(timeouts),
             limits: self.limits(limits),
@@ -113,21 +114,7 @@ impl Checker<'_> {
             let known = pools.iter().map(|pool| pool.name.as_str()).collect::<Vec<_>>().join(", ");
             self.note(place, &format!("pool: there is no pool '{pool}': one of {known} is expected"));
         }
-        let mut binds = vec![ListenAddress::any(TRAFFIC_PORT)];
-        if let Some(bind) = bind {
-            let span = bind.span();
-            let texts = match bind.into_inner() {
-                OneOrMore::One(one) => vec![one],
-                OneOrMore::More(more) => more,
-            };
-            if texts.is_empty() {
-                self.note(Some(span.start), "bind: the list is empty: at least one address is expected");
-            }
-            binds = texts
-                .into_iter()
-                .filter_map(|text| self.parse(Some(Spanned::new(span.clone(), text)), "bind"))
-                .collect();
-        }
+        let binds = bind.map_or_else(|| vec![ListenAddress::any(TRAFFIC_PORT)], |bind| self.binds(bind));
         let trusted_proxies = trusted_proxies.into_iter();
         let upgrades = upgrades.map(|names| {
             names.into_iter().filter_map(|name| self.parse::<UpgradeProtocol>(Some(name), "upgrades")).collect()
@@ -159,6 +146,8 @@ impl Checker<'_> {
             retry_on,
             server_maxconn,
             queue,
+            drain_deadline,
+            maint_deadline,
             server,
         } = raw;
         let RawQueue { length } = queue;
@@ -179,6 +168,8 @@ impl Checker<'_> {
                 retry_on: self.retry_on(retry_on),
                 server_maxconn: self.limit(server_maxconn, "server-maxconn").and_then(NonZeroU32::new),
                 queue_length: self.limit(length, "length").map_or(default.queue_length, |length| length as usize),
+                drain_deadline: self.duration(drain_deadline, "drain-deadline"),
+                maint_deadline: self.duration_or_zero(maint_deadline, "maint-deadline"),
             },
             servers: server.into_iter().filter_map(|server| self.server(server)).collect(),
         }
@@ -208,12 +199,12 @@ impl Checker<'_> {
 
     fn stats(&mut self, raw: Spanned<RawStats>) -> Option<Stats> {
         let place = raw.span().start;
-        let RawStats { bind, refresh } = raw.into_inner();
+        let RawStats { bind, refresh, admin } = raw.into_inner();
         if bind.is_none() {
             self.note(Some(place), "[stats] has no bind: bind = \":1936\" is expected");
         }
         let refresh = self.duration_or_zero(refresh, "refresh").unwrap_or(REFRESH);
-        Some(Stats { bind: self.parse(bind, "bind")?, refresh })
+        Some(Stats { bind: self.parse(bind, "bind")?, refresh, admin })
     }
 
     fn gossip(&mut self, raw: RawGossip) -> Gossip {
@@ -286,6 +277,7 @@ fn override_with(config: &mut Config, overrides: &Overrides, checker: &mut Check
         listen,
         maxconn,
         stats,
+        runtime_api,
         gossip,
         advertise,
         join,
@@ -329,8 +321,11 @@ fn override_with(config: &mut Config, overrides: &Overrides, checker: &mut Check
         policy.fall = check_fall.unwrap_or(policy.fall);
     }
     if let Some(bind) = stats {
-        let refresh = config.stats.as_ref().map_or(REFRESH, |stats| stats.refresh);
-        config.stats = Some(Stats { bind: bind.clone(), refresh });
+        let (refresh, admin) = config.stats.as_ref().map_or((REFRESH, false), |stats| (stats.refresh, stats.admin));
+        config.stats = Some(Stats { bind: bind.clone(), refresh, admin });
+    }
+    if !runtime_api.is_empty() {
+        config.runtime_api.get_or_insert_default().bind.clone_from(runtime_api);
     }
     if *gossip == Some(GossipChoice::Off) && (!join.is_empty() || advertise.is_some()) {
         checker.note(None, "--gossip off leaves nothing to join or to advertise: drop it, or --join and --advertise");

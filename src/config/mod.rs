@@ -11,6 +11,7 @@ mod checker;
 mod overrides;
 mod problem;
 mod raw;
+mod runtime_api;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -21,6 +22,7 @@ pub use build::{GOSSIP_PORT, MAX_LIMIT, Source};
 pub use checker::parse_duration;
 pub use overrides::{CheckChoice, CookieModeChoice, GossipChoice, Overrides};
 pub use problem::{Problem, Problems};
+pub use runtime_api::{Level, RuntimeAddress, RuntimeApi, RuntimeBind};
 pub use types::{
     Config, DEFAULT_FRONTEND, DEFAULT_POOL, Gossip, Limits, Listener, LogFormat, Pool, PoolPolicy, STATS_PROXY,
     StaticServer, Stats, Timeouts,

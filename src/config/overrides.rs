@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroUsize, str::FromStr, time::Duration};
 
-use super::{Advertise, HostPort, ListenAddress, LogFormat, MAX_LIMIT, StaticServer};
+use super::{Advertise, HostPort, ListenAddress, LogFormat, MAX_LIMIT, RuntimeBind, StaticServer};
 use crate::model::{Algorithm, CheckKind, ServerName, Weight};
 
 /// What the command line says; `None` and empty lists leave the file's word.
@@ -14,6 +14,8 @@ pub struct Overrides {
     pub maxconn: Option<u32>,
     /// Address of the stats page.
     pub stats: Option<ListenAddress>,
+    /// Addresses of the runtime API.
+    pub runtime_api: Vec<RuntimeBind>,
     /// The cluster member.
     pub gossip: Option<GossipChoice>,
     /// What other members should dial.

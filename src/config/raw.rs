@@ -25,6 +25,7 @@ pub(super) struct RawConfig {
     pub(super) listener: Vec<RawListener>,
     pub(super) pool: Vec<RawPool>,
     pub(super) stats: Option<Spanned<RawStats>>,
+    pub(super) runtime_api: Option<Spanned<RawRuntimeApi>>,
     pub(super) gossip: Option<RawGossip>,
     pub(super) timeouts: RawTimeouts,
     pub(super) limits: RawLimits,
@@ -65,6 +66,8 @@ pub(super) struct RawPool {
     pub(super) retry_on: Vec<Text>,
     pub(super) server_maxconn: Option<Number>,
     pub(super) queue: RawQueue,
+    pub(super) drain_deadline: Option<Text>,
+    pub(super) maint_deadline: Option<Text>,
     pub(super) server: Vec<Spanned<RawServer>>,
 }
 
@@ -137,6 +140,14 @@ pub(super) struct RawServer {
 pub(super) struct RawStats {
     pub(super) bind: Option<Text>,
     pub(super) refresh: Option<Text>,
+    pub(super) admin: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(super) struct RawRuntimeApi {
+    pub(super) bind: Option<Spanned<OneOrMore>>,
+    pub(super) timeout: Option<Text>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -29,7 +29,8 @@ fn nothing_said_gives_the_documented_defaults() {
     assert_eq!((policy.balance.word(), policy.hash_balance_factor, policy.slowstart), ("roundrobin", 150, None));
     assert_eq!(config.gossip.unwrap().bind, ListenAddress::any(GOSSIP_PORT));
     assert_eq!(config.limits.min_rate, 240);
-    assert_eq!((config.stats, config.log), (None, LogFormat::Json));
+    assert_eq!((config.stats, config.runtime_api, config.log), (None, None, LogFormat::Json));
+    assert_eq!((policy.drain_deadline, policy.maint_deadline), (None, None));
 }
 
 #[test]
@@ -51,6 +52,8 @@ fn a_whole_file_is_read() {
         retries = 1
         server-maxconn = 20
         queue = { length = 50 }
+        drain-deadline = "10m"
+        maint-deadline = "0"
         [[pool.server]]
         name = "s1"
         address = "web1:3000"
@@ -62,6 +65,10 @@ fn a_whole_file_is_read() {
         [stats]
         bind = ":1936"
         refresh = "0"
+        admin = true
+        [runtime-api]
+        bind = [":9999,level=operator", "/run/lb.sock"]
+        timeout = "30s"
         [gossip]
         bind = ":7000"
         advertise = "10.0.0.1"
@@ -97,6 +104,13 @@ fn a_whole_file_is_read() {
     assert_eq!((config.timeouts.connect, config.timeouts.grace), (Duration::from_secs(1), Duration::ZERO));
     assert_eq!((config.limits.body, config.log), (Some(1_048_576), LogFormat::Haproxy));
     assert_eq!(config.limits.min_rate, 0);
+    let deadlines = (pool.policy.drain_deadline, pool.policy.maint_deadline);
+    assert_eq!(deadlines, (Some(Duration::from_secs(600)), Some(Duration::ZERO)));
+    assert!(config.stats.unwrap().admin);
+    let api = config.runtime_api.unwrap();
+    let binds: Vec<_> = api.bind.iter().map(|bind| (bind.address.to_string(), bind.level)).collect();
+    assert_eq!(binds, [(":9999".to_owned(), Level::Operator), ("/run/lb.sock".to_owned(), Level::Admin)]);
+    assert_eq!(api.timeout, Duration::from_secs(30));
     assert_eq!(config.gossip.unwrap().join[0].to_string(), "ha:7946");
 }
 
@@ -258,4 +272,17 @@ fn the_command_line_names_the_cookie_and_the_file_its_attributes() {
     let of_app = "[[pool]]\ncookie = { name = \"S\", mode = \"prefix\" }\n";
     assert_eq!(cookie(of_app, &overrides(Some("T"), None)).mode, CookieMode::Prefix);
     assert_eq!(cookie(of_app, &overrides(None, Some(CookieModeChoice::Insert))).mode, CookieMode::default());
+}
+
+#[test]
+fn the_command_lines_runtime_api_replaces_the_files_addresses_and_keeps_its_timeout() {
+    let overrides = Overrides { runtime_api: vec!["/tmp/lb.sock".parse().unwrap()], ..Overrides::default() };
+    let config = build("[runtime-api]\nbind = \":9999\"\ntimeout = \"30s\"\n", &overrides).unwrap();
+    let api = config.runtime_api.unwrap();
+    assert_eq!((api.bind.len(), api.bind[0].address.to_string()), (1, "/tmp/lb.sock".to_owned()));
+    assert_eq!(api.timeout, Duration::from_secs(30));
+    let told = problems("[runtime-api]\ntimeout = \"5s\"\n[[pool]]\ndrain-deadline = \"0\"\n");
+    assert!(told.contains("lb.toml:1: [runtime-api] has no bind"), "{told}");
+    assert!(told.contains("lb.toml:4: drain-deadline: \"0\" is too short"), "{told}");
+    assert!(problems("[runtime-api]\nbind = []\n").contains("the list is empty"));
 }

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Advertise, HostPort, ListenAddress, UpgradeProtocol};
+use super::{Advertise, HostPort, ListenAddress, RuntimeApi, UpgradeProtocol};
 use crate::model::{
     Algorithm, CheckPolicy, CookiePolicy, Networks, OutlierPolicy, PoolName, RetryOn, ServerName, Weight,
 };
@@ -26,6 +26,8 @@ pub struct Config {
     pub pools: Vec<Pool>,
     /// The stats page, when there is one.
     pub stats: Option<Stats>,
+    /// The runtime API, when there is one.
+    pub runtime_api: Option<RuntimeApi>,
     /// The cluster member, when there is one.
     pub gossip: Option<Gossip>,
     /// How long things may take.
@@ -46,10 +48,11 @@ impl Config {
 
     /// The parts of `other` that differ and can't be changed while the balancer runs.
     pub fn fixed_parts_that_differ(&self, other: &Self) -> Vec<&'static str> {
-        let Self { listeners, pools: _, stats, gossip, timeouts: _, limits: _, log, workers } = self;
+        let Self { listeners, pools: _, stats, runtime_api, gossip, timeouts: _, limits: _, log, workers } = self;
         let differs = [
             ("listener", *listeners != other.listeners),
             ("stats", *stats != other.stats),
+            ("runtime-api", *runtime_api != other.runtime_api),
             ("gossip", *gossip != other.gossip),
             ("log", *log != other.log),
             ("workers", *workers != other.workers),
@@ -114,6 +117,10 @@ pub struct PoolPolicy {
     pub server_maxconn: Option<NonZeroU32>,
     /// Requests that may wait for a server when all are full; the next one is answered 503.
     pub queue_length: usize,
+    /// How long users with a cookie for a server that an operator drains may stay; `None` is for ever.
+    pub drain_deadline: Option<Duration>,
+    /// How long what is in flight on a server that an operator puts into maintenance may go on; `None` is to its end.
+    pub maint_deadline: Option<Duration>,
 }
 
 impl PoolPolicy {
@@ -137,6 +144,8 @@ impl Default for PoolPolicy {
             retry_on: RetryOn::default(),
             server_maxconn: None,
             queue_length: 1024,
+            drain_deadline: None,
+            maint_deadline: None,
         }
     }
 }
@@ -165,6 +174,8 @@ pub struct Stats {
     pub bind: ListenAddress,
     /// How often the page loads itself anew; zero is never.
     pub refresh: Duration,
+    /// Whether whoever can open the page may change the state of servers there.
+    pub admin: bool,
 }
 
 /// The cluster member.

@@ -14,6 +14,8 @@ pub struct WeightError;
 impl Weight {
     /// The weight of a server that nobody gave one.
     pub const DEFAULT: Self = Self(1);
+    /// The largest.
+    pub const MAX: Self = Self(256);
     /// Takes no new users.
     pub const ZERO: Self = Self(0);
 

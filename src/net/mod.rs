@@ -6,6 +6,7 @@ mod listen;
 mod metered;
 mod proxy_header;
 mod resolve;
+mod unix;
 mod watchdog;
 
 pub use clock::{Millis, now_coarse};
@@ -14,4 +15,5 @@ pub use listen::{BindError, bind_all, bind_udp, listen_addresses};
 pub use metered::{Metered, Pulse};
 pub use proxy_header::{ProxyHeaderError, ProxyHeaderReader};
 pub use resolve::{ResolveError, resolve};
+pub use unix::{SocketFile, bind_unix};
 pub use watchdog::Watchdog;

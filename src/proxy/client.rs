@@ -15,6 +15,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     body::Both,
+    cut::Cut,
     pace::Pace,
     progress::{Progress, Upload},
     worker::{Frontend, Settings, Worker},
@@ -49,6 +50,8 @@ pub(super) struct Client {
     rests: Cell<bool>,
     bug: Cell<bool>,
     wish: Cell<Wish>,
+    /// Whether its request is cut off.
+    pub(super) cut: Cut,
     // Before the permit: whoever gets that next must not be counted beside this one.
     _occupied: Occupied<FrontendLive>,
     _permit: Option<OwnedSemaphorePermit>,
@@ -175,6 +178,7 @@ impl Client {
             rests: Cell::new(false),
             bug: Cell::new(false),
             wish: Cell::default(),
+            cut: Cut::default(),
             _occupied: occupied,
             _permit: permit,
         })

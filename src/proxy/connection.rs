@@ -51,6 +51,8 @@ enum End {
     Overdue(Overdue),
     /// It has been idle for a while.
     Idle,
+    /// Its request is cut off.
+    Cut,
 }
 
 /// Serves one connection until it ends; `permit` is of those that the frontend has, if it is limited.
@@ -189,7 +191,7 @@ where
         End::Overdue(Overdue::Reading) => client.note_too_slow(),
         // Whether a head has begun together with the request before shows only when hyper gives its buffer back.
         End::Idle | End::Overdue(Overdue::Idle) => return at_rest(connection, client),
-        End::Overdue(Overdue::Sending | Overdue::Alarm) => {}
+        End::Overdue(Overdue::Sending | Overdue::Alarm) | End::Cut => {}
     }
     None
 }
@@ -219,6 +221,9 @@ where
         }
         if polled.is_ready() {
             return polled;
+        }
+        if client.cut.is_cut() {
+            return Poll::Ready(End::Cut);
         }
         client.poll_send(cx);
         if client.may_rest() {

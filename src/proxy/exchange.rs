@@ -147,6 +147,7 @@ impl Exchange {
         {
             let server = Arc::clone(place.server());
             *spot = Spot::Without(server);
+            self.client.cut.leaves();
         }
     }
 
@@ -182,6 +183,7 @@ impl Exchange {
             add(&target.pool.live.counters(slot).balanced, 1);
         }
         target.spot = Spot::On(place);
+        self.client.cut.goes_to(server.id);
         server
     }
 
@@ -247,6 +249,8 @@ impl Exchange {
     pub(super) fn broken_by_client(&mut self) {
         if self.termination.cause == Cause::Normal && self.client.has_met_bug() {
             self.termination.cause = Cause::Internal;
+        } else if self.termination.cause == Cause::Normal && self.client.cut.is_cut() {
+            self.stopped();
         } else if self.termination.cause == Cause::Normal {
             self.termination.cause = if self.client.was_too_slow() { Cause::ClientTimeout } else { Cause::Client };
             self.count(|counters| add(&counters.client_aborts, 1));
@@ -272,7 +276,7 @@ impl Exchange {
         self.termination.cause = Cause::ClientTimeout;
     }
 
-    /// The balancer stops and waits no longer.
+    /// The balancer stops and waits no longer, or the server's maintenance does not.
     pub(super) fn stopped(&mut self) {
         self.termination.cause = Cause::Stopped;
     }
@@ -347,6 +351,7 @@ impl Exchange {
         self.count_response(now);
         self.log(now);
         self.target = None;
+        client.cut.leaves();
         client.end_request();
     }
 

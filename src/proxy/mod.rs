@@ -15,6 +15,7 @@ mod attempt;
 mod body;
 mod client;
 mod connection;
+mod cut;
 mod exchange;
 mod forward;
 mod linger;

@@ -27,7 +27,7 @@ pub(super) struct Roster {
 #[derive(Debug, Default)]
 struct Entry {
     waker: Option<Waker>,
-    /// `None` for a tunnel, which has its own ends, and before a PROXY header has told whose it is.
+    /// `None` before a PROXY header has told whose it is.
     client: Option<Rc<Client>>,
 }
 
@@ -62,6 +62,11 @@ impl Roster {
         idle.sort_unstable_by_key(|((since, _), number)| (*since, *number));
         let enough = (idle.len() / PART).max(FEW);
         self.tell(Wish::Leave, idle.into_iter().take(enough).map(|(_, number)| number))
+    }
+
+    /// Wakers and clients of connections that are known.
+    pub(super) fn with_client(&self) -> impl Iterator<Item = (Option<&Waker>, &Client)> {
+        self.entries.values().filter_map(|entry| Some((entry.waker.as_ref(), &**entry.client.as_ref()?)))
     }
 
     fn clients(&self) -> impl Iterator<Item = (u64, &Client)> {

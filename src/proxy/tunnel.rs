@@ -64,7 +64,7 @@ enum End {
     Done,
     /// Neither side said anything for too long.
     Silent,
-    /// The same, and the balancer stops.
+    /// The same, and the balancer stops; or the server's maintenance waits no longer.
     Stopped,
     /// The client's connection broke.
     Client(io::Error),
@@ -96,12 +96,16 @@ async fn pass(
     exchange: &mut Exchange,
     enrolled: &mut Enrolled,
 ) -> End {
-    let worker = Rc::clone(&exchange.client.worker);
+    let owner = Rc::clone(&exchange.client);
+    let worker = Rc::clone(&owner.worker);
     let timeouts = exchange.client.settings.timeouts.clone();
     let mut watchdog = pin!(Watchdog::new());
     let (mut up, mut down, mut last) = (Flow::default(), Flow::default(), now_coarse());
     poll_fn(|cx| {
-        enrolled.wake_by(cx.waker());
+        enrolled.introduce(&owner, cx.waker());
+        if owner.cut.is_cut() {
+            return Poll::Ready(End::Stopped);
+        }
         let before = (up.passed, down.passed);
         let polled = (up.poll(cx, &mut client, &mut server), down.poll(cx, &mut server, &mut client));
         if (up.passed, down.passed) != before {

@@ -123,6 +123,7 @@ impl Worker {
                 let _changed_or_time = tokio::time::timeout(SWEEP, changes.changed()).await;
                 let snapshot = self.snapshot();
                 self.idle.borrow_mut().sweep(&snapshot);
+                self.cut_off(&snapshot);
             }
         };
         let rest = async {

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use super::operation::Operation;
 use crate::{
     config,
     model::{CheckReport, Ejection, NodeId, NodeState, PoolName, ServerId, ServerName, Weight},
@@ -35,6 +36,13 @@ pub enum Command {
         server: ServerId,
         /// What the check found.
         report: CheckReport,
+    },
+    /// An operator wants something of a server.
+    Operate {
+        /// The server.
+        server: ServerId,
+        /// What is wanted.
+        operation: Operation,
     },
     /// Requests met what a check would have found: it counts as a failed one while the server is up.
     Troubled {

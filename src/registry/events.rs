@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::server::Server;
+use super::{operation::Operation, server::Server};
 use crate::{
     health::Share,
-    model::{CheckReport, Ejection, Health, PoolName, ServerState},
+    model::{AdminState, CheckReport, Ejection, Health, PoolName, ServerState, Weight},
 };
 
 pub(super) fn joined(pool: &PoolName, server: &Server) {
@@ -91,6 +91,65 @@ pub(super) fn turned(
                 }
             }
         }
+    }
+}
+
+/// Tells of a server that went from `before` to its present state because an operator wanted it.
+pub(super) fn operated(
+    pool: &PoolName,
+    server: &Server,
+    before: ServerState,
+    operation: Operation,
+    all: &[Arc<Server>],
+    queue: (usize, usize),
+) {
+    let (role, name) = (if server.backup { "Backup Server" } else { "Server" }, &server.name);
+    let counts = Counts::of(all);
+    let sessions = server.live.in_flight.now();
+    match operation {
+        Operation::State(AdminState::Ready) if server.operator == AdminState::Ready => {
+            let left = if before == ServerState::Maint { "maintenance" } else { "drain" };
+            match server.state() {
+                ServerState::Running(health) if health.is_up() => {
+                    tracing::info!("{role} {pool}/{name} is UP/READY (leaving forced {left}). {counts} online.");
+                }
+                ServerState::Maint => {
+                    tracing::info!("{role} {pool}/{name} leaves forced {left}, but its node is not ready.");
+                }
+                state @ (ServerState::Running(_) | ServerState::Drain(_)) => {
+                    tracing::info!("{role} {pool}/{name} leaves forced {left} and is {state}.");
+                }
+            }
+        }
+        Operation::Health(_) => {
+            let word = match server.health {
+                Health::Unchecked | Health::Up { .. } => "UP",
+                Health::Stopping { .. } => "stopping",
+                Health::Initial | Health::Ejected | Health::Down { .. } => "DOWN",
+            };
+            tracing::warn!(
+                "{role} {pool}/{name} is {word}, changed from CLI. {counts} left. {sessions} sessions active."
+            );
+        }
+        Operation::State(_) | Operation::Weight(_) => turned(pool, server, before, all, queue),
+    }
+}
+
+/// Tells of a share that an operator changed.
+pub(super) fn weighted(pool: &PoolName, server: &Server, before: Weight) {
+    let Server { name, weight, initial_weight, .. } = server;
+    tracing::info!("Server {pool}/{name} has weight {weight} (it was {before}, initially {initial_weight}).");
+}
+
+/// Tells of a drain or a maintenance that has lasted as long as its pool allows.
+pub(super) fn overdue(pool: &PoolName, server: &Server) {
+    let (name, sessions) = (&server.name, server.live.in_flight.now());
+    if server.is_cut() {
+        tracing::warn!("Server {pool}/{name}: the maint-deadline is over; cutting off {sessions} sessions.");
+    } else {
+        tracing::warn!(
+            "Server {pool}/{name}: the drain-deadline is over; users with a cookie for it go elsewhere. {sessions} sessions active."
+        );
     }
 }
 

@@ -4,7 +4,7 @@ use std::{
     num::NonZeroU32,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -193,6 +193,8 @@ pub struct ServerLive {
     pub request_rate: Rate,
     /// Idle connections of all workers.
     pub idle: AtomicU32,
+    /// Whether a connection that becomes idle is closed.
+    closes_idle: AtomicBool,
     pub(super) feedback: Feedback,
     check: Mutex<CheckRecord>,
     workers: PerWorker<(ServerCounters, TimeCounters, Tally)>,
@@ -288,10 +290,20 @@ impl ServerLive {
             in_flight: Gauge::default(),
             request_rate: Rate::default(),
             idle: AtomicU32::new(0),
+            closes_idle: AtomicBool::new(false),
             feedback: Feedback::default(),
             check: Mutex::default(),
             workers: PerWorker::new(workers),
         }
+    }
+
+    /// Whether a connection that becomes idle now may be kept; the request that used it may have chosen the server long ago.
+    pub fn keeps_idle(&self) -> bool {
+        !self.closes_idle.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn note_keeps_idle(&self, keeps: bool) {
+        self.closes_idle.store(!keeps, Ordering::Relaxed);
     }
 
     pub(super) fn tally(&self, slot: Slot) -> &Tally {

@@ -13,6 +13,7 @@ mod counters;
 mod events;
 mod feedback;
 mod live;
+mod operation;
 mod panic;
 mod place;
 mod pool;
@@ -37,6 +38,7 @@ pub use counters::{
 };
 pub use feedback::{Judgement, Signals, Trouble};
 pub use live::{CheckRecord, FrontendLive, Gauge, Occupied, PoolLive, PoolRecord, Rate, ServerLive};
+pub use operation::{ForcedHealth, Operation, WantedWeight};
 pub use place::{Claim, Granted, Place, Waiting};
 pub use pool::Pool;
 pub use server::{Origin, Server};
@@ -99,6 +101,9 @@ impl Registry {
             // First: nobody must be sent by the old rules who was told of the new ones.
             for pool in &snapshot.pools {
                 pool.live.follow(pool);
+                for server in &pool.servers {
+                    server.live.note_keeps_idle(server.keeps_idle_connections());
+                }
             }
             self.snapshot.store(Arc::new(snapshot));
             self.changed.send_replace(version);

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 
-use super::{events, live::ServerLive, warm_up::WarmUp};
+use super::{events, live::ServerLive, operation::WantedWeight, warm_up::WarmUp};
 use crate::{
     balance::WHOLE,
     model::{
@@ -38,8 +38,10 @@ pub struct Server {
     pub name: ServerName,
     /// Where it answers.
     pub address: SocketAddr,
-    /// Its share.
+    /// Its share: the initial one, or what an operator made of it.
     pub weight: Weight,
+    /// Its share as the configuration, or its node, says.
+    pub initial_weight: Weight,
     /// Used only when no other server is left.
     pub backup: bool,
     /// Requests that it gets at once; 0 is no limit, `None` is what its pool says.
@@ -48,6 +50,13 @@ pub struct Server {
     pub origin: Origin,
     /// What the operator wants of it.
     pub operator: AdminState,
+    /// What the operator made of its share, if anything.
+    pub wanted_weight: Option<WantedWeight>,
+    /// Since when the operator wants it so.
+    pub operated: Instant,
+    /// Whether it has been drained, or in maintenance, for longer than its pool allows: a drained one gets nobody any more,
+    /// and what is left on one in maintenance is cut off.
+    pub overdue: bool,
     /// What it says of itself.
     pub node: NodeState,
     /// The port that checks ask; `None` is what its pool says.
@@ -71,8 +80,10 @@ pub struct Server {
 impl Server {
     /// Who may be sent to it.
     pub fn candidacy(&self) -> Candidacy {
+        // A drain that is over lets nobody in, as maintenance does; it is still checked, and shown as what it is.
+        let operator = if self.overdue { AdminState::Maint } else { self.operator };
         let health = if self.forced { Health::Unchecked } else { self.standing() };
-        eligible(self.operator, self.node, health, self.weight)
+        eligible(operator, self.node, health, self.weight)
     }
 
     /// What checks and traffic together say of it.
@@ -103,6 +114,11 @@ impl Server {
     /// Whether it should be checked now.
     pub fn is_checked(&self) -> bool {
         self.health != Health::Unchecked && self.state() != ServerState::Maint
+    }
+
+    /// Whether requests and tunnels that are still on it are cut off.
+    pub fn is_cut(&self) -> bool {
+        self.overdue && self.operator == AdminState::Maint
     }
 
     /// Whether a connection to it may be kept for a later request.

@@ -17,6 +17,7 @@ use super::{
     command::{Command, MemberServer, ResolvedServer},
     events,
     live::{PoolLive, ServerLive},
+    operation::Wishes,
     panic,
     pool::Pool,
     server::{Origin, Server},
@@ -32,11 +33,11 @@ const HOLD: Duration = Duration::from_secs(10);
 
 /// A pool while it is being changed.
 #[derive(Debug)]
-struct Entry {
-    name: PoolName,
-    policy: Arc<PoolPolicy>,
-    servers: Vec<Arc<Server>>,
-    live: Arc<PoolLive>,
+pub(super) struct Entry {
+    pub(super) name: PoolName,
+    pub(super) policy: Arc<PoolPolicy>,
+    pub(super) servers: Vec<Arc<Server>>,
+    pub(super) live: Arc<PoolLive>,
     next_number: u32,
     /// What the last snapshot chooses by.
     prepared: Option<Prepared>,
@@ -48,14 +49,24 @@ pub(super) struct Writer {
     started: Instant,
     version: u64,
     next_id: u64,
-    pools: Vec<Entry>,
+    pub(super) pools: Vec<Entry>,
+    /// What operators want of servers, also of those that are gone for the moment.
+    pub(super) wishes: Wishes,
     /// Nodes that were told of because they want to join a pool that is not here.
     unplaced: HashSet<NodeId>,
 }
 
 impl Writer {
     pub(super) fn new(workers: usize, now: Instant) -> Self {
-        Self { workers, started: now, version: 0, next_id: 0, pools: Vec::new(), unplaced: HashSet::new() }
+        Self {
+            workers,
+            started: now,
+            version: 0,
+            next_id: 0,
+            pools: Vec::new(),
+            wishes: Wishes::default(),
+            unplaced: HashSet::new(),
+        }
     }
 
     /// Carries out a command; the next snapshot if it changed anything that a reader sees.
@@ -73,7 +84,9 @@ impl Writer {
             Command::Checked { server, report } => self.checked(now, server, report),
             Command::Troubled { server, report } => self.troubled(now, server, report),
             Command::Eject { server, ejection } => self.eject(now, server, ejection),
-            Command::Tick => self.tick(now),
+            Command::Operate { server, operation } => self.operate(now, server, operation),
+            // Both, always.
+            Command::Tick => self.tick(now) | self.enforce_deadlines(now),
         };
         self.check_invariants();
         changed.then(|| self.publish(now))
@@ -126,7 +139,7 @@ impl Writer {
             let is_it = |server: &Server| server.origin == origin;
             if self.pools[index].servers.iter().any(|server| is_it(server)) {
                 changed |= self.pools[index].change_all(now, is_it, |server| {
-                    server.weight = weight;
+                    server.set_initial_weight(weight);
                     server.backup = backup;
                     server.maxconn = maxconn;
                     server.check_port = check_port;
@@ -173,7 +186,7 @@ impl Writer {
             now,
             |server| is_on(server, node),
             |server| {
-                server.weight = weight;
+                server.set_initial_weight(weight);
                 server.node = state;
             },
         ) || changed
@@ -244,17 +257,21 @@ impl Writer {
         let (id, workers) = (ServerId(self.next_id), self.workers);
         let entry = &mut self.pools[pool];
         let name = entry.unique_name(name);
-        let server = Server {
+        let mut server = Server {
             id,
             number: entry.next_number,
             cookie: cookie_value(&entry.name, &origin),
             address,
             weight,
+            initial_weight: weight,
             backup,
             maxconn,
             check_port: None,
             origin,
             operator: AdminState::Ready,
+            wanted_weight: None,
+            operated: now,
+            overdue: false,
             node,
             health: initial_health(&entry.policy),
             ejected: None,
@@ -265,6 +282,7 @@ impl Writer {
             name,
         };
         entry.next_number += 1;
+        self.wishes.restore(&entry.name, &mut server);
         events::joined(&entry.name, &server);
         entry.servers.push(Arc::new(server));
     }
@@ -329,6 +347,7 @@ impl Entry {
             let settings = |server: &Server| {
                 (
                     server.weight,
+                    server.initial_weight,
                     server.backup,
                     server.maxconn,
                     server.check_port,
@@ -397,7 +416,7 @@ fn is_turn(before: ServerState, after: ServerState) -> bool {
 }
 
 /// Keeps the record of how often and how long a server was down.
-fn count_turn(now: Instant, before: &Server, after: &Server) {
+pub(super) fn count_turn(now: Instant, before: &Server, after: &Server) {
     let mut record = after.live.lock();
     match (before.standing().is_up(), after.standing().is_up()) {
         (true, false) => {

@@ -51,7 +51,7 @@ impl IdleLinks {
 
     /// Keeps a connection whose last response is complete, if there is room and reason to.
     pub fn put(&mut self, server: &Server, link: Box<Link>) {
-        if !link.is_reusable() {
+        if !link.is_reusable() || !server.live.keeps_idle() {
             return;
         }
         let stack =

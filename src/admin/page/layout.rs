@@ -5,6 +5,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use super::{Around, table};
 use crate::admin::{
     MemberRow, MemberStatus,
+    actions::Outcome,
     format::{grouped, human, uptime},
     report::{Process, Report},
     view::{Filter, Format, MAX_SCOPE, View},
@@ -14,6 +15,7 @@ const STYLE: &str = include_str!("style.css");
 
 pub(super) fn page(report: &Report, view: &View, around: &Around<'_>) -> Markup {
     let Report { process, proxies } = report;
+    let forms = around.admin.then(|| view.address());
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -31,6 +33,7 @@ pub(super) fn page(report: &Report, view: &View, around: &Around<'_>) -> Markup 
                     p.subtitle { "Statistics Report for pid " (process.pid) " on " (process.hostname) }
                 }
                 main {
+                    @if let Some(outcome) = view.outcome { (message(outcome, view)) }
                     @for note in around.notes { p.note role="note" { (note) } }
                     @if around.members.is_none() {
                         p.note role="note" { "The cluster did not tell its members in time; the tables below are complete without it." }
@@ -41,12 +44,29 @@ pub(super) fn page(report: &Report, view: &View, around: &Around<'_>) -> Markup 
                         (legend())
                         (display(view, around))
                     }
-                    @for proxy in proxies { (table::proxy(proxy)) }
+                    @for proxy in proxies { (table::proxy(proxy, forms.as_deref())) }
                     @if proxies.is_empty() { p.note role="note" { "No proxy has a name like that." } }
                     // Below: a large cluster must not push the servers out of sight.
                     (members(around.members.unwrap_or_default()))
                 }
             }
+        }
+    }
+}
+
+/// What became of a form, with a link that takes the message away.
+fn message(outcome: Outcome, view: &View) -> Markup {
+    let (class, text) = match outcome {
+        Outcome::Done => ("active-up", "Done."),
+        Outcome::Nothing => ("active-going-down", "Nothing had to be changed."),
+        Outcome::Partial => ("active-going-down", "Done for some servers; the names of others are not known."),
+        Outcome::Invalid => ("down", "Nothing was done: the backend, the action or the servers are not known."),
+        Outcome::Denied => ("down", "Nothing was done: this page may only be read (stats.admin)."),
+        Outcome::TooLong => ("down", "Nothing was done: these are too many servers at once."),
+    };
+    html! {
+        p.message.(class) role="status" {
+            (text) " " a href=(view.address()) title="Remove this message" aria-label="Remove this message" { "✕" }
         }
     }
 }

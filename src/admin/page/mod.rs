@@ -20,6 +20,8 @@ pub(super) struct Around<'a> {
     pub(super) notes: &'a [String],
     /// How often the page may load itself anew; less than a second is never.
     pub(super) refresh: Duration,
+    /// Whether servers can be put into another state here.
+    pub(super) admin: bool,
 }
 
 /// Writes the page.

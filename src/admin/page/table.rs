@@ -7,7 +7,7 @@ use crate::{
         format::{grouped, human},
         report::{Backend, Check, Frontend, Proxy, Server, Traffic, Upstream},
     },
-    model::{CheckReport, Health, ServerState},
+    model::{AdminState, CheckReport, Health, ServerState},
     registry::Class,
 };
 
@@ -63,18 +63,21 @@ const GROUPS: [Group; 8] = [
     ),
 ];
 
-pub(super) fn proxy(proxy: &Proxy) -> Markup {
-    let Proxy { name, number: _, frontend, servers, backend } = proxy;
+/// `forms` is where the forms lead that put servers into another state, when there are any.
+pub(super) fn proxy(proxy: &Proxy, forms: Option<&str>) -> Markup {
+    let Proxy { name, number, tells_all: _, frontend, servers, backend } = proxy;
+    // A table without servers needs no column for what can be done to them.
+    let forms = forms.filter(|_| !servers.is_empty()).map(|address| Forms { address, backend: *number });
     html! {
         section.proxy id=(name) {
             h3 { a href={ "#" (name) } { (name) } }
             div.scroll {
                 table.stats {
-                    (head())
+                    (head(forms.is_some()))
                     tbody {
-                        @if let Some(frontend) = frontend { (self::frontend(frontend, name)) }
-                        @for server in servers { (self::server(server, name)) }
-                        @if let Some(backend) = backend { (self::backend(backend, name)) }
+                        @if let Some(frontend) = frontend { (self::frontend(frontend, name, forms.is_some())) }
+                        @for server in servers { (self::server(server, name, forms.as_ref())) }
+                        @if let Some(backend) = backend { (self::backend(backend, name, forms.is_some())) }
                     }
                 }
             }
@@ -82,11 +85,36 @@ pub(super) fn proxy(proxy: &Proxy) -> Markup {
     }
 }
 
-fn head() -> Markup {
+/// Where the forms of a table lead.
+struct Forms<'a> {
+    address: &'a str,
+    backend: u32,
+}
+
+/// A cell with a button for each state; the one that its operator wants is pressed. A form of its own for each server, so
+/// that a page which loads itself anew takes no tick marks away.
+fn actions(server: &Server, Forms { address, backend }: &Forms<'_>) -> Markup {
+    let states = [("ready", AdminState::Ready), ("drain", AdminState::Drain), ("maint", AdminState::Maint)];
+    html! {
+        td.actions {
+            form method="post" action=(address) {
+                input type="hidden" name="b" value={ "#" (backend) };
+                input type="hidden" name="s" value=(server.name);
+                @for (word, state) in states {
+                    button.(word) name="action" value=(word) disabled[server.operator == state]
+                        aria-pressed=(server.operator == state) aria-label={ (word) " " (server.name) } { (word) }
+                }
+            }
+        }
+    }
+}
+
+fn head(has_actions: bool) -> Markup {
     html! {
         thead {
             tr {
                 th rowspan="2" {}
+                @if has_actions { th rowspan="2" title="What the operator wants" { "Set" } }
                 @for (group, columns) in GROUPS { th scope="colgroup" colspan=(columns.len()) { (group) } }
             }
             tr { @for (_, columns) in GROUPS { @for (name, meaning) in columns { th scope="col" title=(meaning) { (name) } } } }
@@ -94,7 +122,7 @@ fn head() -> Markup {
     }
 }
 
-fn frontend(frontend: &Frontend, proxy: &str) -> Markup {
+fn frontend(frontend: &Frontend, proxy: &str, has_actions: bool) -> Markup {
     let Frontend { traffic, request_rate, request_rate_most, request_errors, intercepted } = frontend;
     let rates = [("Current connection rate", grouped(traffic.rate)), ("Current request rate", grouped(*request_rate))];
     let most_rates = [
@@ -109,6 +137,7 @@ fn frontend(frontend: &Frontend, proxy: &str) -> Markup {
     html! {
         tr.end {
             (name_cell("Frontend", proxy))
+            @if has_actions { td {} }
             td colspan="3" {}
             td { (tip(grouped(traffic.rate), &rates)) }
             td { (tip(grouped(traffic.rate_most), &most_rates)) }
@@ -126,10 +155,9 @@ fn frontend(frontend: &Frontend, proxy: &str) -> Markup {
     }
 }
 
-fn server(server: &Server, proxy: &str) -> Markup {
+fn server(server: &Server, proxy: &str, forms: Option<&Forms<'_>>) -> Markup {
     let Server {
         name,
-        number: _,
         traffic,
         upstream,
         state,
@@ -139,6 +167,7 @@ fn server(server: &Server, proxy: &str) -> Markup {
         queue_limit,
         throttle,
         check,
+        ..
     } = server;
     let connections = [
         ("Requests in flight", grouped(traffic.sessions)),
@@ -148,6 +177,7 @@ fn server(server: &Server, proxy: &str) -> Markup {
     html! {
         tr.(class(server)) {
             (name_cell(name, proxy))
+            @if let Some(forms) = forms { (actions(server, forms)) }
             (queue(upstream)) td { (limit(*queue_limit)) }
             td { (grouped(traffic.rate)) } td { (grouped(traffic.rate_most)) } td {}
             td { (tip(grouped(traffic.sessions), &connections)) }
@@ -172,12 +202,13 @@ fn server(server: &Server, proxy: &str) -> Markup {
     }
 }
 
-fn backend(backend: &Backend, proxy: &str) -> Markup {
-    let Backend { traffic, upstream, is_up, panics, algorithm, counts: _ } = backend;
+fn backend(backend: &Backend, proxy: &str, has_actions: bool) -> Markup {
+    let Backend { traffic, upstream, is_up, panics, algorithm, cookie: _, counts: _ } = backend;
     let balancing = algorithm.map(|word| format!("balancing: {word}"));
     html! {
         tr.end {
             (titled_cell("Backend", proxy, balancing))
+            @if has_actions { td {} }
             (queue(upstream)) td {}
             td { (grouped(traffic.rate)) } td { (grouped(traffic.rate_most)) } td {}
             (sessions(traffic))

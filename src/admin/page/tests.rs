@@ -6,13 +6,14 @@ use super::{Around, render};
 use crate::{
     admin::{
         MemberRole, MemberRow, MemberStatus,
+        report::Server,
         tests::{UP, report, server},
         view::View,
     },
-    model::{Health, ServerState},
+    model::{AdminState, Health, ServerState},
 };
 
-const ALONE: Around<'_> = Around { members: Some(&[]), notes: &[], refresh: Duration::from_secs(5) };
+const ALONE: Around<'_> = Around { members: Some(&[]), notes: &[], refresh: Duration::from_secs(5), admin: false };
 
 /// The row of the only server of the pool.
 fn row(state: ServerState, change: impl Fn(&mut crate::admin::report::Server)) -> String {
@@ -91,7 +92,7 @@ fn what_others_say_is_escaped() {
         tags: [(hostile.to_owned(), hostile.to_owned())].into(),
         notes: vec![hostile.to_owned()],
     };
-    let around = Around { members: Some(&[member]), notes: &[hostile.to_owned()], refresh: Duration::ZERO };
+    let around = Around { members: Some(&[member]), notes: &[hostile.to_owned()], refresh: Duration::ZERO, ..ALONE };
     let mut down = server("s1", UP);
     down.check.as_mut().unwrap().last.as_mut().unwrap().detail = hostile.to_owned();
     let view = View::parse("/?scope=\"><script>");
@@ -125,4 +126,25 @@ fn monitoring_tools_find_the_uptime() {
 fn a_cluster_that_does_not_answer_is_said() {
     let around = Around { members: None, ..ALONE };
     assert!(render(&report(Vec::new()), &View::default(), &around).contains("did not tell its members in time"));
+}
+
+#[test]
+fn buttons_are_there_for_those_who_may_and_the_wish_in_force_is_pressed() {
+    let drained = Server { operator: AdminState::Drain, ..server("s1", UP) };
+    let report = report(vec![drained, server("s2", UP)]);
+    let view = View::parse("/;up?scope=n");
+    assert!(!render(&report, &view, &ALONE).contains("method=\"post\""));
+    let page = render(&report, &view, &Around { admin: true, ..ALONE });
+    assert_eq!(page.matches("method=\"post\" action=\"./;up?scope=n\"").count(), 2);
+    assert!(page.contains("name=\"b\" value=\"#4\"") && page.contains("name=\"s\" value=\"s2\""));
+    let pressed = |word: &str| page.matches(&format!("value=\"{word}\" disabled aria-pressed=\"true\"")).count();
+    assert_eq!((pressed("ready"), pressed("drain"), pressed("maint")), (1, 1, 0));
+}
+
+#[test]
+fn a_form_leads_back_to_a_message() {
+    let page = |address| render(&report(Vec::new()), &View::parse(address), &ALONE);
+    assert!(page("/;st=DONE").contains("Done."));
+    assert!(page("/;st=DENY").contains("may only be read"));
+    assert!(!page("/").contains("class=\"message"));
 }

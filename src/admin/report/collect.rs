@@ -71,7 +71,8 @@ fn process(context: &Context, uptime: Duration) -> Process {
 fn listener(live: &FrontendLive, limit: Option<u64>) -> Proxy {
     let own = live.maxconn.map(|own| u64::from(own.get()));
     let frontend = Some(frontend(live, own.or(limit)));
-    Proxy { name: live.name.to_string(), number: 0, frontend, servers: Vec::new(), backend: None }
+    let name = live.name.to_string();
+    Proxy { name, number: 0, tells_all: false, frontend, servers: Vec::new(), backend: None }
 }
 
 /// The stats page has a backend too, as in HAProxy: the page itself, which is up whenever it can be read.
@@ -83,13 +84,12 @@ fn stats(live: &FrontendLive, uptime: Duration) -> Proxy {
         traffic: Traffic { sessions_limit, bytes_in, bytes_out, ..Traffic::default() },
         upstream: Upstream { unchanged: uptime, downs: Some(0), ..Upstream::default() },
         is_up: true,
-        panics: false,
-        algorithm: None,
-        counts: None,
+        ..Backend::default()
     };
     Proxy {
         name: live.name.to_string(),
         number: 0,
+        tells_all: false,
         frontend: Some(frontend),
         servers: Vec::new(),
         backend: Some(backend),
@@ -153,6 +153,7 @@ fn backend(pool: &Pool, limit: Option<u64>, now: Instant, uptime: Duration) -> P
             ..upstream
         },
         is_up: pool.is_up(),
+        cookie: pool.policy.cookie.as_ref().map(|cookie| cookie.name.clone()),
         panics: pool.panics(),
         algorithm: Some(pool.policy.balance.word()),
         counts: None,
@@ -160,6 +161,7 @@ fn backend(pool: &Pool, limit: Option<u64>, now: Instant, uptime: Duration) -> P
     Proxy {
         name: pool.name.to_string(),
         number: 0,
+        tells_all: false,
         frontend: None,
         servers: pool.servers.iter().map(|each| server(each, pool, now, uptime)).collect(),
         backend: Some(backend),
@@ -191,6 +193,11 @@ fn server(server: &registry::Server, pool: &Pool, now: Instant, uptime: Duration
             ..upstream
         },
         state: server.state(),
+        operator: server.operator,
+        node: server.node,
+        address: server.address,
+        cookie: pool.policy.cookie.is_some().then(|| server.cookie.to_string()),
+        initial_weight: u64::from(server.initial_weight.get()),
         ejection: server.ejection(),
         is_backup: server.backup,
         queue_limit: limit.map(|_| pool.policy.queue_length as u64),
@@ -296,6 +303,7 @@ mod tests {
             workers: 1,
             started: SystemTime::now(),
             refresh: Duration::ZERO,
+            admin: false,
             members: None,
             notes: Vec::new(),
             log_drops: Arc::default(),

@@ -4,11 +4,14 @@
 
 mod collect;
 
-use std::time::{Duration, SystemTime};
+use std::{
+    net::SocketAddr,
+    time::{Duration, SystemTime},
+};
 
 use super::view::Filter;
 use crate::{
-    model::{CheckReport, Health, ServerState},
+    model::{AdminState, CheckReport, Health, NodeState, ServerState},
     registry::TimeTotals,
 };
 
@@ -59,6 +62,9 @@ pub(super) struct Proxy {
     pub(super) name: String,
     /// Column `iid`.
     pub(super) number: u32,
+    /// Whether addresses, cookies and the algorithm are told: to operators over the runtime API, and not to whoever can open
+    /// the page.
+    pub(super) tells_all: bool,
     pub(super) frontend: Option<Frontend>,
     pub(super) servers: Vec<Server>,
     pub(super) backend: Option<Backend>,
@@ -200,6 +206,14 @@ pub(super) struct Server {
     pub(super) traffic: Traffic,
     pub(super) upstream: Upstream,
     pub(super) state: ServerState,
+    /// What its operator wants, and what it says of itself: the stricter of both is its state.
+    pub(super) operator: AdminState,
+    pub(super) node: NodeState,
+    pub(super) address: SocketAddr,
+    /// What a cookie must say to name it; `None` without stickiness.
+    pub(super) cookie: Option<String>,
+    /// Its share before an operator changed it.
+    pub(super) initial_weight: u64,
     /// Why it is ejected, if it is.
     pub(super) ejection: Option<String>,
     pub(super) is_backup: bool,
@@ -277,6 +291,8 @@ pub(super) struct Backend {
     pub(super) traffic: Traffic,
     pub(super) upstream: Upstream,
     pub(super) is_up: bool,
+    /// Name of the cookie that keeps users on a server.
+    pub(super) cookie: Option<String>,
     /// Whether servers are used that are down, because too few are up.
     pub(super) panics: bool,
     /// HAProxy's word for how its servers are chosen; `None` when it has none.
@@ -296,6 +312,14 @@ impl Backend {
 }
 
 impl Report {
+    /// The same for operators.
+    pub(super) fn for_operators(mut self) -> Self {
+        for proxy in &mut self.proxies {
+            proxy.tells_all = true;
+        }
+        self
+    }
+
     /// Leaves out what the filter hides.
     pub(super) fn narrow(&mut self, filter: &Filter) {
         let Filter { hide_down, hide_maint, scope } = filter;

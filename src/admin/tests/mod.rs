@@ -3,10 +3,13 @@
 mod exports;
 mod server;
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::{
+    net::SocketAddr,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use super::report::{Backend, Check, Frontend, Process, Proxy, Report, Server, Traffic, Upstream};
-use crate::model::{CheckReport, CheckStatus, Health, ServerState};
+use crate::model::{AdminState, CheckReport, CheckStatus, Health, NodeState, ServerState};
 
 pub(super) const UP: ServerState = ServerState::Running(Health::Up { failed: 0, fall: 3 });
 
@@ -32,6 +35,7 @@ pub(super) fn report(servers: Vec<Server>) -> Report {
     let proxy = |name: &str, number| Proxy {
         name: name.to_owned(),
         number,
+        tells_all: false,
         frontend: None,
         servers: Vec::new(),
         backend: None,
@@ -59,6 +63,11 @@ pub(super) fn server(name: &str, state: ServerState) -> Server {
         traffic: Traffic::default(),
         upstream: Upstream { weight: 1, own_weight: 1, active: 1, downs: Some(0), ..Upstream::default() },
         state,
+        operator: AdminState::Ready,
+        node: NodeState::Ready,
+        address: SocketAddr::from(([127, 0, 0, 1], 3000)),
+        cookie: None,
+        initial_weight: 1,
         ejection: None,
         is_backup: false,
         idle_connections: 0,

@@ -37,6 +37,20 @@ impl Running {
         answer
     }
 
+    /// Sends a form; the answer's head.
+    async fn post(&self, path: &str, headers: &str, form: &str) -> String {
+        let length = form.len();
+        self.ask(&format!(
+            "POST {path} HTTP/1.1\r\nhost: lb\r\nconnection: close\r\n{headers}content-length: {length}\r\n\r\n{form}"
+        ))
+        .await
+    }
+
+    /// The state of the server `s1`.
+    fn state(&self) -> String {
+        self.registry.snapshot().pool(&name("nodes")).unwrap().servers[0].state().to_string()
+    }
+
     async fn get(&self, path: &str) -> String {
         self.ask(&format!("GET {path} HTTP/1.1\r\nhost: lb\r\nconnection: close\r\n\r\n")).await
     }
@@ -47,6 +61,10 @@ fn name(name: &str) -> PoolName {
 }
 
 async fn start() -> Running {
+    start_with(false).await
+}
+
+async fn start_with(admin: bool) -> Running {
     let now = Instant::now();
     let registry = Arc::new(Registry::new(1, &[(name(config::STATS_PROXY), None), (name("localnodes"), None)], now));
     let policy = PoolPolicy { check: None, ..PoolPolicy::default() };
@@ -75,6 +93,7 @@ async fn start() -> Running {
         workers: 1,
         started: SystemTime::now(),
         refresh: Duration::from_secs(5),
+        admin,
         members: Some(Box::new(move || Box::pin(std::future::ready(vec![member.clone()])))),
         notes: vec!["The gossip is not sealed.".to_owned()],
         log_drops: Arc::new(AtomicU64::new(0)),
@@ -129,7 +148,10 @@ async fn head_has_no_body_and_other_methods_are_refused() {
     let running = start().await;
     let head = running.ask("HEAD /;csv HTTP/1.1\r\nhost: lb\r\nconnection: close\r\n\r\n").await;
     assert!(head.starts_with("HTTP/1.1 200 ") && head.ends_with("\r\n\r\n"), "{head}");
-    let post = running.ask("POST / HTTP/1.1\r\nhost: lb\r\nconnection: close\r\ncontent-length: 1\r\n\r\nx").await;
+    let put = running.ask("PUT / HTTP/1.1\r\nhost: lb\r\nconnection: close\r\ncontent-length: 1\r\n\r\nx").await;
+    assert!(put.starts_with("HTTP/1.1 405 ") && put.contains("allow: GET, HEAD, POST\r\n"), "{put}");
+    let post =
+        running.ask("POST /metrics HTTP/1.1\r\nhost: lb\r\nconnection: close\r\ncontent-length: 1\r\n\r\nx").await;
     assert!(post.starts_with("HTTP/1.1 405 ") && post.contains("allow: GET, HEAD\r\n"), "{post}");
 }
 
@@ -169,4 +191,56 @@ async fn a_shutdown_closes_idle_connections_and_leaves_none() {
     served.await.unwrap();
     idle.read_to_end(&mut Vec::new()).await.unwrap();
     assert_eq!(registry.frontends()[0].connections.now(), 0);
+}
+
+#[tokio::test]
+async fn forms_do_what_haproxys_do_and_say_what_became_of_it() {
+    let running = start_with(true).await;
+    // The proxies are stats (2), localnodes (3), nodes (4) and empty (5).
+    for (form, word, state) in [
+        ("s=s1&action=drain&b=%234", "DONE", "DRAIN"),
+        ("s=s1&action=maint&b=%234", "DONE", "MAINT"),
+        ("s=s1&action=ready&b=nodes", "DONE", "no check"),
+        ("s=s1&action=&b=%234", "ERRP", "no check"),
+        ("action=maint&b=%234", "NONE", "no check"),
+        ("s=zz&action=maint&b=%234", "ERRP", "no check"),
+        ("s=s1&s=zz&action=maint&b=%234", "PART", "MAINT"),
+        ("s=s1&action=foo&b=%234", "ERRP", "MAINT"),
+        ("s=s1&action=ready&b=zzz", "ERRP", "MAINT"),
+        ("s=s1&action=enable&b=%234", "DONE", "no check"),
+        ("s=s1&action=enable&b=%234", "NONE", "no check"),
+        ("s=s1&action=hnolb&b=%234", "DONE", "NOLB"),
+        ("s=s1&action=hdown&b=%234", "DONE", "DOWN"),
+        ("s=s1&action=hrunn&b=%234", "DONE", "no check"),
+        ("s=s1&action=disable&b=%234", "DONE", "MAINT"),
+        ("s=s1&action=disable&b=%234", "NONE", "MAINT"),
+    ] {
+        let answer = running.post("/", "", form).await;
+        assert!(answer.starts_with("HTTP/1.1 303 See Other\r\n"), "{answer}");
+        assert!(answer.contains(&format!("location: ./;st={word}\r\n")), "{form}: {answer}");
+        assert_eq!(running.state(), state, "{form}");
+    }
+    let answer = running.post("/;up;norefresh?scope=nod", "", "s=s1&action=ready&b=%234").await;
+    assert!(answer.contains("location: ./;st=DONE;up;norefresh?scope=nod\r\n"), "{answer}");
+    let answer = running.post("/", "", &format!("s=s1&action=ready&b=%234&x={}", "x".repeat(20_000))).await;
+    assert!(answer.contains("location: ./;st=EXCD\r\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn forms_are_denied_unless_they_are_allowed_and_the_pages_own() {
+    let form = "s=s1&action=maint&b=nodes";
+    let running = start().await;
+    let answer = running.post("/", "", form).await;
+    assert!(answer.starts_with("HTTP/1.1 303 ") && answer.contains("location: ./;st=DENY\r\n"), "{answer}");
+    assert_eq!(running.state(), "no check");
+    let running = start_with(true).await;
+    for foreign in ["origin: http://evil.example\r\n", "origin: null\r\n", "sec-fetch-site: cross-site\r\n"] {
+        let answer = running.post("/", foreign, form).await;
+        assert!(answer.starts_with("HTTP/1.1 403 "), "{foreign}: {answer}");
+        assert_eq!(running.state(), "no check");
+    }
+    running.post("/", "origin: http://lb\r\nsec-fetch-site: same-origin\r\n", form).await;
+    assert_eq!(running.state(), "MAINT");
+    // What a browser must send along for that.
+    assert!(running.get("/").await.contains("referrer-policy: same-origin\r\n"));
 }
