@@ -125,7 +125,7 @@ async fn send(mut outgoing: Outgoing<'_>, sticky: &Sticky, exchange: &mut Exchan
     let client = Rc::clone(&exchange.client);
     let repeatable = outgoing.sending.upload().is_none() && is_idempotent(&outgoing.parts.method);
     let (mut named, mut again) = (sticky.server.clone(), None);
-    let (mut tried, mut connect_failures, mut silences, mut resent) = (Vec::new(), 0, 0, false);
+    let (mut tried, mut silent, mut connect_failures, mut resent) = (Vec::new(), Vec::new(), 0, false);
     loop {
         let pool = client.worker.pool(&client.frontend.pool).ok_or(Fault::NoServer)?;
         let (server, kept) = match again.take() {
@@ -146,7 +146,7 @@ async fn send(mut outgoing: Outgoing<'_>, sticky: &Sticky, exchange: &mut Exchan
             Err(Failed::Open { failure, fault }) => (failure, fault),
         };
         match failure {
-            Failure::Silence => silences += 1,
+            Failure::Silence => silent.push(server.id),
             Failure::Connect | Failure::NotSent | Failure::ClosedBeforeResponse | Failure::ResetBeforeResponse => {
                 connect_failures += u32::from(!reused)
             }
@@ -156,13 +156,14 @@ async fn send(mut outgoing: Outgoing<'_>, sticky: &Sticky, exchange: &mut Exchan
         let pool = client.worker.pool(&client.frontend.pool).ok_or(fault)?;
         let history = History {
             connect_failures,
-            silences,
+            silences: u32::try_from(silent.len()).unwrap_or(u32::MAX),
             retries: pool.policy.retries,
             retry_on: pool.policy.retry_on,
             resent,
             reused,
             repeatable,
             others_left: pool.has_other_than(&tried),
+            any_left: silent.is_empty() || pool.has_other_than(&silent),
             sticky: sticky.server.as_ref().is_some_and(|named| named.id == server.id),
         };
         let was_sent = match failure {
@@ -181,7 +182,7 @@ async fn send(mut outgoing: Outgoing<'_>, sticky: &Sticky, exchange: &mut Exchan
             }
             Decision::Again { after } => {
                 exchange.retried(false);
-                tried.clear();
+                tried.clone_from(&silent);
                 // A pause needs no place: others may be served meanwhile.
                 exchange.leave_server();
                 tokio::time::sleep(after).await;

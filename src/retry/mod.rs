@@ -46,6 +46,8 @@ pub struct History {
     pub repeatable: bool,
     /// Whether the pool has a server that was not tried.
     pub others_left: bool,
+    /// Whether no server was silent, or the pool has one that was not.
+    pub any_left: bool,
     /// Whether a cookie chose the server.
     pub sticky: bool,
 }
@@ -55,7 +57,7 @@ pub struct History {
 pub enum Decision {
     /// Choose a server that was not tried; if the request was sent before, on a fresh connection.
     Elsewhere,
-    /// Try the same servers again after a pause.
+    /// Try the same servers again after a pause, without those that were silent.
     Again {
         /// How long to wait first.
         after: Duration,
@@ -71,15 +73,26 @@ const PAUSE: Duration = Duration::from_millis(250);
 
 /// Decides what happens to a request whose last try failed.
 pub fn decide(failure: Failure, history: History) -> Decision {
-    let History { connect_failures, silences, retries, retry_on, resent, reused, repeatable, others_left, sticky } =
-        history;
+    let History {
+        connect_failures,
+        silences,
+        retries,
+        retry_on,
+        resent,
+        reused,
+        repeatable,
+        others_left,
+        any_left,
+        sticky,
+    } = history;
     let used_up = connect_failures + silences > retries;
     match failure {
         Failure::NotSent if reused => Decision::FreshConnection,
         // A server that accepts and closes at once is as good as one that refuses.
         Failure::Connect | Failure::NotSent if used_up => Decision::GiveUp,
         Failure::Connect | Failure::NotSent if others_left => Decision::Elsewhere,
-        Failure::Connect | Failure::NotSent => Decision::Again { after: PAUSE },
+        Failure::Connect | Failure::NotSent if any_left => Decision::Again { after: PAUSE },
+        Failure::Connect | Failure::NotSent => Decision::GiveUp,
         // A server that closes may be about to go: another one is the safer choice, unless the user's session is there.
         Failure::ClosedBeforeResponse | Failure::ResetBeforeResponse if reused && repeatable && !resent => {
             if others_left && !sticky {
@@ -113,6 +126,7 @@ mod tests {
         reused: true,
         repeatable: true,
         others_left: true,
+        any_left: true,
         sticky: false,
     };
 
@@ -120,6 +134,8 @@ mod tests {
     fn a_refused_request_goes_elsewhere_until_the_retries_are_used_up() {
         assert_eq!(decide(Failure::Connect, FIRST), Decision::Elsewhere);
         assert_eq!(decide(Failure::Connect, History { others_left: false, ..FIRST }), Decision::Again { after: PAUSE });
+        let only_silent_ones = History { others_left: false, any_left: false, ..FIRST };
+        assert_eq!(decide(Failure::Connect, only_silent_ones), Decision::GiveUp);
         assert_eq!(decide(Failure::Connect, History { connect_failures: 3, ..FIRST }), Decision::Elsewhere);
         assert_eq!(decide(Failure::Connect, History { connect_failures: 4, ..FIRST }), Decision::GiveUp);
     }

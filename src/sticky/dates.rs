@@ -1,8 +1,8 @@
 //! The dates that an inserted cookie carries when its life is limited.
 //!
-//! They stand behind the server's name as HAProxy writes them: `name|last|first`, when it was last used and when the user
+//! They stand behind the server's name in HAProxy's format: `name|last|first`, when it was last used and when the user
 //! first got one, each as five digits of base64, counting units of four seconds since 1970. A date that no limit needs
-//! is left out: `name|last`, `name||first`.
+//! is left out: `name|last`, `name||first`. HAProxy reads the latter, and itself writes both.
 //!
 //! Nobody seals them. A user who writes a date of his own can stay longer than he should, which he could as well by leaving
 //! the dates out: a cookie without them is good, so that a limit which is new moves nobody.
@@ -74,7 +74,9 @@ impl Date {
 
     /// Whether it is longer ago than `most`, or so far in the future that it cannot be true.
     fn is_beyond(self, most: Duration, now: Self) -> bool {
-        self.age(now) > most || now.age(self) > SKEW
+        // Dates that are rounded can lie a unit further apart than what they stand for.
+        let most = (most.as_secs() + u64::from(most.subsec_nanos() > 0)).div_ceil(UNIT) * UNIT;
+        self.age(now) > Duration::from_secs(most) || now.age(self) > SKEW
     }
 }
 
@@ -221,6 +223,18 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn nobody_is_sent_away_early_or_more_than_a_unit_late(
+            last in NOW..NOW + 8,
+            age in 0_u64..100,
+            max_idle in 1_u64..100,
+        ) {
+            let lifetime = Lifetime { max_idle: Some(Duration::from_secs(max_idle)), max_life: None };
+            let verdict = dates(Some(last), None).judge(&lifetime, at(last + age));
+            prop_assert!(age > max_idle || verdict != Verdict::Expired);
+            prop_assert!(age < max_idle + 2 * UNIT || verdict == Verdict::Expired);
+        }
+
         #[test]
         fn what_is_written_is_read_again(last in prop::option::of(1..=LAST), first in prop::option::of(1..=LAST)) {
             let written = dates(last.map(|units| units * UNIT), first.map(|units| units * UNIT));

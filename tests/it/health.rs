@@ -262,6 +262,22 @@ fn what_a_hung_server_does_not_answer_goes_elsewhere_if_the_operator_wants_it() 
 }
 
 #[test]
+fn what_a_hung_server_did_not_answer_never_comes_to_it_again() {
+    let (hanging, refusing) = (Sick::named("s1"), Refusing::new());
+    hanging.to_users.store(SILENCE, SeqCst);
+    let pool = "check.request = \"off\"\nretry-on = [\"response-timeout\"]\n";
+    let more = "[timeouts]\nserver = \"300ms\"\n";
+    let (balancer, _file) = balancer(&[hanging.origin.address, refusing.address], pool, more);
+    // Whichever of the two is asked first.
+    for path in ["/a", "/b"] {
+        assert!(balancer.client().get(path).status() >= 503);
+    }
+    let mut asked: Vec<_> = hanging.origin.requests().into_iter().map(|request| request.head.start).collect();
+    asked.sort_unstable();
+    assert_eq!(asked, ["GET /a HTTP/1.1", "GET /b HTTP/1.1"]);
+}
+
+#[test]
 fn a_server_that_serves_badly_is_ejected_and_comes_back() {
     let servers = [Sick::named("s1"), Sick::named("s2"), Sick::named("s3")];
     let pool = "cookie.name = \"SERVERID\"\ncheck = { interval = \"100ms\", timeout = \"5s\" }\n\
