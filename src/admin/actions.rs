@@ -83,17 +83,19 @@ pub(super) fn perform(context: &Context, body: &[u8]) -> Outcome {
     let (Some(action), Some(servers)) = (Action::read(&form.action), backend(context, &form.backend)) else {
         return Outcome::Invalid;
     };
-    let (mut known, mut altered, mut unknown) = (false, false, false);
+    let (mut known, mut unknown, mut operations) = (false, false, Vec::new());
     for name in &form.servers {
         let Some(server) = servers.iter().find(|server| server.name.as_str() == name) else {
             unknown = true;
             continue;
         };
         known = true;
-        if let Some(operation) = action.on(server) {
-            context.registry.apply(Instant::now(), Command::Operate { server: server.id, operation });
-            altered = true;
-        }
+        operations.extend(action.on(server).map(|operation| (server.id, operation)));
+    }
+    let altered = !operations.is_empty();
+    if altered {
+        // All at once: a rack of servers is one change of the pool.
+        context.registry.apply(Instant::now(), Command::Operate(operations));
     }
     match (known, altered, unknown) {
         (false, _, true) => Outcome::Invalid,
@@ -188,6 +190,7 @@ fn decoded(text: &[u8]) -> String {
     let mut rest = text;
     while let Some((&first, after)) = rest.split_first() {
         let escaped = (first == b'%').then(|| after.get(..2)).flatten();
+        let escaped = escaped.filter(|digits| digits.iter().all(u8::is_ascii_hexdigit));
         let escaped = escaped.and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok());
         rest = match escaped {
             Some(byte) => {
@@ -213,8 +216,8 @@ mod tests {
         let expected = Form { backend: "#4".into(), servers: vec!["s1".into(), "s:2".into()], action: "maint".into() };
         assert_eq!(form, expected);
         assert_eq!(
-            Form::read(b"action=a+b&b=%zz%4&s"),
-            Form { backend: "%zz%4".into(), servers: vec![String::new()], action: "a b".into() }
+            Form::read(b"action=a+b&b=%zz%+4%4&s"),
+            Form { backend: "%zz% 4%4".into(), servers: vec![String::new()], action: "a b".into() }
         );
         assert_eq!(Form::read(b""), Form::default());
     }

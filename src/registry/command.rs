@@ -37,13 +37,8 @@ pub enum Command {
         /// What the check found.
         report: CheckReport,
     },
-    /// An operator wants something of a server.
-    Operate {
-        /// The server.
-        server: ServerId,
-        /// What is wanted.
-        operation: Operation,
-    },
+    /// An operator wants something of servers.
+    Operate(Vec<(ServerId, Operation)>),
     /// Requests met what a check would have found: it counts as a failed one while the server is up.
     Troubled {
         /// The server.

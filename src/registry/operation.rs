@@ -98,11 +98,11 @@ impl Server {
                     return;
                 }
                 if self.operator == AdminState::Maint {
-                    self.health = after_maintenance(self.health);
+                    self.health = after_maintenance(self.health, policy);
                 }
                 self.operator = wanted;
                 self.operated = now;
-                self.overdue = false;
+                self.overdue = self.is_overdue(now, policy);
             }
             Operation::Weight(wanted) => {
                 self.wanted_weight = (wanted != WantedWeight::Percent(100)).then_some(wanted);
@@ -116,20 +116,23 @@ impl Server {
         }
     }
 
-    /// When what its operator allows of its pool's users ends; `None` is never.
-    fn deadline(&self, policy: &PoolPolicy) -> Option<Instant> {
+    /// Whether what its operator allows of its pool's users is over.
+    fn is_overdue(&self, now: Instant, policy: &PoolPolicy) -> bool {
         let limit = match self.operator {
             AdminState::Ready => None,
             AdminState::Drain => policy.drain_deadline,
             AdminState::Maint => policy.maint_deadline,
         };
-        self.operated.checked_add(limit?)
+        limit.is_some_and(|limit| now.saturating_duration_since(self.operated) >= limit)
     }
 }
 
 /// Nobody asked it in the meantime. One that was up gets traffic, and the next check decides (HAProxy: `UP 1/3`); one that
-/// was down gets traffic once a check has passed, as if it were new.
-fn after_maintenance(health: Health) -> Health {
+/// was down gets traffic once a check has passed, as if it were new. Where nobody checks it, it is believed to be up.
+fn after_maintenance(health: Health, policy: &PoolPolicy) -> Health {
+    if policy.check.is_none() {
+        return Health::Unchecked;
+    }
     match health {
         Health::Up { fall, .. } | Health::Stopping { fall, .. } => Health::Up { failed: fall.saturating_sub(1), fall },
         Health::Down { .. } => Health::Initial,
@@ -178,13 +181,14 @@ impl Wishes {
     }
 
     /// Gives a server that has come what an operator wanted of it before.
-    pub(super) fn restore(&self, pool: &PoolName, server: &mut Server) {
+    pub(super) fn restore(&self, now: Instant, pool: &PoolName, policy: &PoolPolicy, server: &mut Server) {
         if self.0.is_empty() {
             return;
         }
         if let Some(wish) = self.0.get(&(pool.clone(), Identity::of(&server.origin))) {
             server.operator = wish.operator;
             server.operated = wish.operated;
+            server.overdue = server.is_overdue(now, policy);
             server.wanted_weight = wish.weight;
             server.set_initial_weight(server.initial_weight);
         }
@@ -204,7 +208,11 @@ impl Wishes {
 
 impl Writer {
     /// Carries out what an operator wants. Whether it changed anything that a reader sees.
-    pub(super) fn operate(&mut self, now: Instant, id: ServerId, operation: Operation) -> bool {
+    pub(super) fn operate(&mut self, now: Instant, operations: Vec<(ServerId, Operation)>) -> bool {
+        operations.into_iter().fold(false, |changed, (id, operation)| self.operate_one(now, id, operation) || changed)
+    }
+
+    fn operate_one(&mut self, now: Instant, id: ServerId, operation: Operation) -> bool {
         let found = self.pools.iter_mut().find(|entry| entry.servers.iter().any(|server| server.id == id));
         let Some(entry) = found else { return false };
         let policy = Arc::clone(&entry.policy);
@@ -222,7 +230,7 @@ impl Writer {
             let policy = Arc::clone(&entry.policy);
             for slot in &mut entry.servers {
                 // A reload may have moved the deadline.
-                let overdue = slot.deadline(&policy).is_some_and(|deadline| deadline <= now);
+                let overdue = slot.is_overdue(now, &policy);
                 if overdue != slot.overdue {
                     Arc::make_mut(slot).overdue = overdue;
                     changed = true;
@@ -266,6 +274,9 @@ impl Entry {
             events::operated(&self.name, &self.servers[index], before.state(), operation, &self.servers, queue);
         } else if before.weight != self.servers[index].weight {
             events::weighted(&self.name, &self.servers[index], before.weight);
+        }
+        if self.servers[index].overdue && !before.overdue {
+            events::overdue(&self.name, &self.servers[index]);
         }
         true
     }

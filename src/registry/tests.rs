@@ -1,6 +1,7 @@
 //! The registry as its users see it.
 
 mod health;
+mod operators;
 
 use std::{
     net::SocketAddr,
@@ -12,10 +13,7 @@ use super::*;
 use crate::{
     balance::Ask,
     config::{self, PoolPolicy},
-    model::{
-        AdminState, Candidacy, CheckReport, CheckStatus, CookieMode, CookiePolicy, NodeId, NodeState, ServerId,
-        ServerName, Weight,
-    },
+    model::{CheckReport, CheckStatus, CookieMode, CookiePolicy, NodeId, NodeState, ServerId, ServerName, Weight},
     sticky::Dates,
 };
 
@@ -237,137 +235,4 @@ fn downtime_is_counted_from_down_to_up() {
     assert_eq!((record.downs, record.failures, record.downtime), (1, 3, Duration::from_secs(7)));
     let pool = pool(&registry).live.record();
     assert_eq!((pool.down_since, pool.downtime), (None, Duration::from_secs(7)));
-}
-
-fn operate(registry: &Registry, now: Instant, index: usize, operation: Operation) {
-    let server = pool(registry).servers[index].id;
-    registry.apply(now, Command::Operate { server, operation });
-}
-
-fn word(registry: &Registry, index: usize) -> String {
-    pool(registry).servers[index].state().to_string()
-}
-
-#[test]
-fn an_operators_drain_keeps_those_who_have_a_cookie() {
-    let (registry, now) = registry(unchecked());
-    registry.apply(now, member(1, "s1", 3001, NodeState::Ready));
-    registry.apply(now, member(2, "s2", 3002, NodeState::Ready));
-    operate(&registry, now, 0, Operation::State(AdminState::Drain));
-    assert_eq!(turns(&pool(&registry), 2), ["s2", "s2"]);
-    assert_eq!(pool(&registry).servers[0].candidacy(), Candidacy::StickyOnly);
-    operate(&registry, now, 0, Operation::State(AdminState::Ready));
-    assert_eq!(turns(&pool(&registry), 2).len(), 2);
-    assert_eq!(word(&registry, 0), "no check");
-}
-
-#[test]
-fn an_operators_word_survives_the_nodes_and_the_configurations() {
-    let (registry, now) = registry(unchecked());
-    registry.apply(now, member(1, "s1", 3001, NodeState::Ready));
-    registry.apply(now, Command::Static { pool: pool_name(), servers: vec![fixed("f1", 3002, false)] });
-    operate(&registry, now, 0, Operation::State(AdminState::Drain));
-    operate(&registry, now, 0, Operation::Weight(WantedWeight::Absolute(Weight::new(7).unwrap())));
-    operate(&registry, now, 1, Operation::State(AdminState::Maint));
-    let is_kept = |registry: &Registry| {
-        let servers = pool(registry).servers.clone();
-        let of = |name: &str| servers.iter().find(|server| server.name.as_str() == name).unwrap().clone();
-        let (s1, f1) = (of("s1"), of("f1"));
-        (s1.operator, s1.weight.get(), f1.operator) == (AdminState::Drain, 7, AdminState::Maint)
-    };
-    // The node says the same once more, or something else, or comes back after it was lost, or at another address.
-    registry.apply(now, member(1, "s1", 3001, NodeState::Ready));
-    assert!(is_kept(&registry));
-    registry.apply(now, member(1, "s1", 3009, NodeState::Ready));
-    assert!(is_kept(&registry));
-    registry.apply(now, Command::MemberDown(NodeId(1)));
-    registry.tick(now + Duration::from_secs(20));
-    assert_eq!(pool(&registry).servers.len(), 1, "lost");
-    registry.apply(now, member(1, "s1", 3009, NodeState::Ready));
-    assert!(is_kept(&registry));
-    // A reload, and a name that has another address now.
-    let policy = PoolPolicy { retries: 5, ..unchecked() };
-    registry.apply(now, Command::Pools(vec![config::Pool { name: pool_name(), policy, servers: Vec::new() }]));
-    registry.apply(now, Command::Static { pool: pool_name(), servers: vec![fixed("f1", 3005, false)] });
-    assert!(is_kept(&registry));
-    // Another boot is another server.
-    registry.apply(now, member(3, "s1", 3009, NodeState::Ready));
-    let servers = pool(&registry).servers.clone();
-    assert!(servers.iter().any(|server| server.name.as_str() == "s1" && server.operator == AdminState::Ready));
-}
-
-#[test]
-fn what_nobody_needs_any_more_is_forgotten() {
-    let (registry, now) = registry(unchecked());
-    registry.apply(now, member(1, "s1", 3001, NodeState::Ready));
-    operate(&registry, now, 0, Operation::State(AdminState::Maint));
-    registry.apply(now, Command::MemberLeft(NodeId(1)));
-    registry.tick(now);
-    registry.tick(now + Duration::from_secs(3601));
-    registry.apply(now, member(1, "s1", 3001, NodeState::Ready));
-    assert_eq!(word(&registry, 0), "no check");
-}
-
-#[test]
-fn a_weight_in_percent_follows_the_initial_one() {
-    let (registry, now) = registry(unchecked());
-    let server = |weight| ResolvedServer { weight: Weight::new(weight).unwrap(), ..fixed("s1", 3001, false) };
-    let set = |weight| registry.apply(now, Command::Static { pool: pool_name(), servers: vec![server(weight)] });
-    let weights = || {
-        let server = pool(&registry).servers[0].clone();
-        (server.weight.get(), server.initial_weight.get())
-    };
-    set(10);
-    operate(&registry, now, 0, Operation::Weight(WantedWeight::Percent(50)));
-    assert_eq!(weights(), (5, 10));
-    set(20);
-    assert_eq!(weights(), (10, 20));
-    operate(&registry, now, 0, Operation::Weight(WantedWeight::Absolute(Weight::new(3).unwrap())));
-    set(30);
-    assert_eq!(weights(), (3, 30));
-    operate(&registry, now, 0, Operation::Weight(WantedWeight::Percent(100)));
-    assert_eq!(weights(), (30, 30));
-}
-
-#[test]
-fn leaving_maintenance_takes_one_check_more() {
-    let (registry, now) = registry(PoolPolicy::default());
-    registry.apply(now, member(1, "s1", 3001, NodeState::Ready));
-    let server = pool(&registry).servers[0].clone();
-    registry.apply(now, checked(&server, true));
-    operate(&registry, now, 0, Operation::State(AdminState::Maint));
-    assert_eq!((word(&registry, 0).as_str(), server.live.record().downs), ("MAINT", 1));
-    assert!(!pool(&registry).servers[0].is_checked());
-    operate(&registry, now, 0, Operation::State(AdminState::Ready));
-    assert_eq!(word(&registry, 0), "UP 1/3");
-    registry.apply(now, checked(&server, false));
-    assert_eq!(word(&registry, 0), "DOWN");
-    operate(&registry, now, 0, Operation::State(AdminState::Maint));
-    operate(&registry, now, 0, Operation::State(AdminState::Ready));
-    assert_eq!(word(&registry, 0), "DOWN");
-    registry.apply(now, checked(&server, true));
-    assert_eq!(word(&registry, 0), "UP", "the operator vouches for it, and one check is enough");
-}
-
-#[test]
-fn deadlines_of_drain_and_maintenance_begin_with_the_operators_word() {
-    let second = Duration::from_secs(1);
-    let policy = PoolPolicy { drain_deadline: Some(5 * second), maint_deadline: Some(2 * second), ..unchecked() };
-    let (registry, now) = registry(policy);
-    registry.apply(now, member(1, "s1", 3001, NodeState::Ready));
-    let state = || {
-        let server = pool(&registry).servers[0].clone();
-        (server.state().to_string(), server.candidacy(), server.is_cut())
-    };
-    operate(&registry, now, 0, Operation::State(AdminState::Drain));
-    registry.tick(now + 4 * second);
-    assert_eq!(state(), ("DRAIN".into(), Candidacy::StickyOnly, false));
-    registry.tick(now + 5 * second);
-    assert_eq!(state(), ("DRAIN".into(), Candidacy::Nobody, false));
-    operate(&registry, now + 6 * second, 0, Operation::State(AdminState::Maint));
-    assert_eq!(state(), ("MAINT".into(), Candidacy::Nobody, false));
-    registry.tick(now + 8 * second);
-    assert_eq!(state(), ("MAINT".into(), Candidacy::Nobody, true));
-    operate(&registry, now + 9 * second, 0, Operation::State(AdminState::Ready));
-    assert_eq!(state(), ("no check".into(), Candidacy::Everybody, false));
 }

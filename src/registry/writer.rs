@@ -84,7 +84,7 @@ impl Writer {
             Command::Checked { server, report } => self.checked(now, server, report),
             Command::Troubled { server, report } => self.troubled(now, server, report),
             Command::Eject { server, ejection } => self.eject(now, server, ejection),
-            Command::Operate { server, operation } => self.operate(now, server, operation),
+            Command::Operate(operations) => self.operate(now, operations),
             // Both, always.
             Command::Tick => self.tick(now) | self.enforce_deadlines(now),
         };
@@ -216,15 +216,10 @@ impl Writer {
             }
         }
         let warmed = self.warm_up(now);
-        let removed = self.remove_where("its node is lost and its checks fail", |server| {
-            let Origin::Member { lost: Some(lost), .. } = server.origin else { return false };
-            let failing_since = match server.health {
-                // Nothing but the cluster speaks for a server without checks.
-                Health::Unchecked => lost,
-                Health::Initial | Health::Down { .. } => lost.max(server.changed),
-                Health::Up { .. } | Health::Stopping { .. } | Health::Ejected => return false,
-            };
-            now.saturating_duration_since(failing_since) >= HOLD
+        let removed = self.pools.iter_mut().fold(false, |removed, entry| {
+            let has_checks = entry.policy.check.is_some();
+            entry.remove_where("its node is lost and no check speaks for it", |server| is_gone(server, has_checks, now))
+                || removed
         });
         warmed || removed
     }
@@ -282,7 +277,7 @@ impl Writer {
             name,
         };
         entry.next_number += 1;
-        self.wishes.restore(&entry.name, &mut server);
+        self.wishes.restore(now, &entry.name, &entry.policy, &mut server);
         events::joined(&entry.name, &server);
         entry.servers.push(Arc::new(server));
     }
@@ -403,6 +398,19 @@ impl Entry {
         tracing::warn!("two servers of {} are named '{name}'; the later one is shown as '{unique}'", self.name);
         unique
     }
+}
+
+/// Whether a server can be given up: its node is lost, and for long enough nothing else has spoken for it.
+fn is_gone(server: &Server, has_checks: bool, now: Instant) -> bool {
+    let Origin::Member { lost: Some(lost), .. } = server.origin else { return false };
+    let silent_since = match server.health {
+        // Nobody asks it, whatever it was when somebody did.
+        _ if !has_checks || !server.is_checked() => lost,
+        Health::Unchecked => lost,
+        Health::Initial | Health::Down { .. } => lost.max(server.changed),
+        Health::Up { .. } | Health::Stopping { .. } | Health::Ejected => return false,
+    };
+    now.saturating_duration_since(silent_since) >= HOLD
 }
 
 /// Whether a person is told: up to down, to another administrative state, but not each single check on the way.

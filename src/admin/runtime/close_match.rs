@@ -4,7 +4,7 @@
 const MOST: usize = 5;
 
 /// The known commands that are nearest to what was written, the nearest first; none when nothing is near. Case does not
-/// count, nor does what follows the words that a command has.
+/// count.
 pub(super) fn close_matches<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let written = written.to_ascii_lowercase();
     let mut near: Vec<(usize, &str)> = known

@@ -58,7 +58,7 @@ pub(super) fn get_weight(call: &mut Call<'_>) -> String {
 fn carry_out(call: &Call<'_>, read: impl FnOnce(&Call<'_>, &Server) -> Result<Operation, &'static str>) -> String {
     let operated = find(call.context, call.argument(0)).and_then(|server| {
         let operation = read(call, &server)?;
-        call.context.registry.apply(Instant::now(), Command::Operate { server: server.id, operation });
+        call.context.registry.apply(Instant::now(), Command::Operate(vec![(server.id, operation)]));
         Ok(())
     });
     operated.err().unwrap_or_default().to_owned()
@@ -69,7 +69,10 @@ fn find(context: &Context, name: Option<&str>) -> Result<Arc<Server>, &'static s
     let (pool, server) = both.ok_or("Require 'backend/server'.\n")?;
     let snapshot = context.registry.snapshot();
     let pool = snapshot.pools.iter().find(|its| its.name.as_str() == pool).ok_or("No such backend.\n")?;
-    let server = pool.servers.iter().find(|its| its.name.as_str() == server);
+    // As HAProxy has it, `#2` is the second.
+    let number = server.strip_prefix('#').and_then(|number| number.parse::<u32>().ok());
+    let server =
+        pool.servers.iter().find(|its| number.map_or(its.name.as_str() == server, |number| its.number == number));
     server.cloned().ok_or("No such server.\n")
 }
 

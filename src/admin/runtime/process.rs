@@ -18,7 +18,7 @@ use crate::{
 
 /// What `Release_date` says: tools want one, in this form.
 const RELEASE_DATE: &str = "2026/11/23";
-/// Longest time that a session may ask for.
+/// Longest time that a session may ask for; below the level admin, what is configured.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// What kinds of output are not there.
@@ -169,6 +169,9 @@ pub(super) fn set_timeout(call: &mut Call<'_>) -> String {
     }
     let Some(text) = call.argument(1) else { return "Expects an integer value.\n".to_owned() };
     match timeout(text) {
+        Some(time) if time > call.state.configured_timeout && call.state.level < Level::Admin => {
+            "Permission denied\n".to_owned()
+        }
         Some(time) => {
             call.state.timeout = time;
             String::new()

@@ -1,7 +1,7 @@
 //! Accepts clients of the runtime API.
 //!
-//! There are few at once, and a silent one ends by itself: nobody can keep operators out for longer than that by opening
-//! many.
+//! There are few at once, and one that says nothing ends by itself, which only an admin can put off for longer than the
+//! configuration allows: nobody else can keep operators out by opening many.
 
 use std::{future::Future, io, pin::pin, sync::Arc, time::Duration};
 
@@ -37,7 +37,7 @@ pub async fn serve_runtime(
 ) {
     let mut shutdown = pin!(shutdown);
     let mut clients = JoinSet::new();
-    let state = State { level, timeout, interactive: false, quits: false };
+    let state = State { level, timeout, configured_timeout: timeout, interactive: false, quits: false };
     loop {
         tokio::select! {
             () = &mut shutdown => return,

@@ -8,7 +8,8 @@ use std::{io, time::Duration};
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    time::timeout,
+    task::yield_now,
+    time::{Instant, timeout, timeout_at},
 };
 
 use super::{
@@ -22,7 +23,7 @@ const PIECE: usize = 4 * 1024;
 /// How long a connection stays half open so that a client which is still sending reads the last reply.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Serves a client until it is done, or silent for too long.
+/// Serves a client until it is done, or takes too long to say or to hear something.
 pub(super) async fn converse(mut stream: impl AsyncRead + AsyncWrite + Unpin, context: &Context, mut state: State) {
     match answer_all(&mut stream, context, &mut state).await {
         Ok(()) => part(stream).await,
@@ -39,8 +40,10 @@ async fn answer_all(
     let mut input = Input::default();
     let mut piece = [0; PIECE];
     let mut payload = None;
+    // When the last whole line came: bytes without end must not keep a connection for ever.
+    let mut heard = Instant::now();
     loop {
-        let mut answered = false;
+        let (mut answered, mut any_line) = (false, false);
         loop {
             let line = match input.line() {
                 Ok(Some(line)) => line,
@@ -50,6 +53,7 @@ async fn answer_all(
                     return write(stream, reply.as_bytes(), state.timeout).await;
                 }
             };
+            any_line = true;
             // Lines behind `<<` belong to the command before, up to an empty one; no command here has a use for them.
             let line = match payload.take() {
                 Some(command) if line.is_empty() => command,
@@ -77,6 +81,8 @@ async fn answer_all(
                 }
                 reply.push_str(if state.interactive { "\n> " } else { "\n" });
                 write(stream, reply.as_bytes(), state.timeout).await?;
+                // A line may have hundreds of commands, each of which builds a pool anew.
+                yield_now().await;
             }
             if is_http {
                 return Ok(());
@@ -85,7 +91,10 @@ async fn answer_all(
         if answered && !state.interactive && payload.is_none() {
             return Ok(());
         }
-        match timeout(state.timeout, stream.read(&mut piece)).await {
+        if any_line {
+            heard = Instant::now();
+        }
+        match timeout_at(heard + state.timeout, stream.read(&mut piece)).await {
             Ok(Ok(0)) | Err(_) => return Ok(()),
             Ok(Ok(length)) => input.push(&piece[..length]),
             Ok(Err(error)) => return Err(error),

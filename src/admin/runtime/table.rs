@@ -40,6 +40,8 @@ pub(super) struct State {
     pub(super) level: Level,
     /// Silence after which the connection is closed.
     pub(super) timeout: Duration,
+    /// What the configuration says of it.
+    pub(super) configured_timeout: Duration,
     /// Whether there is a prompt, and the connection stays for more.
     pub(super) interactive: bool,
     /// Whether the client has said that it is done.

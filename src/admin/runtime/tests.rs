@@ -54,7 +54,7 @@ fn context() -> Arc<Context> {
 fn talk_to(context: &Arc<Context>, level: Level, timeout: Duration) -> (DuplexStream, JoinHandle<()>) {
     let (ours, theirs) = duplex(64 * 1024);
     let context = Arc::clone(context);
-    let state = State { level, timeout, interactive: false, quits: false };
+    let state = State { level, timeout, configured_timeout: timeout, interactive: false, quits: false };
     let served = tokio::spawn(async move { converse(theirs, &context, state).await });
     (ours, served)
 }
@@ -350,4 +350,36 @@ async fn what_a_page_makes_a_browser_send_changes_nothing() {
     let answer = ask(&context, request).await;
     assert!(answer.starts_with("Unknown command") && answer.matches("Unknown command").count() == 1, "{answer}");
     assert_eq!(cell(&context, "s1", "status").await, "DOWN");
+}
+
+#[tokio::test]
+async fn only_an_admin_may_be_silent_for_longer_than_the_configuration_allows() {
+    let context = context();
+    for (level, time, expected) in [
+        (Level::Admin, "24h", "\n"),
+        (Level::Operator, "24h", "Permission denied\n\n"),
+        (Level::User, "16", "Permission denied\n\n"),
+        (Level::User, "15", "\n"),
+    ] {
+        assert_eq!(ask_as(&context, level, &format!("set timeout cli {time}\n")).await, expected, "{level:?} {time}");
+    }
+}
+
+#[tokio::test]
+async fn a_line_that_never_ends_ends_its_session() {
+    let (mut pipe, served) = talk_to(&context(), Level::User, Duration::from_millis(200));
+    let dripping = async {
+        while pipe.write_all(b"x").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(15), dripping).await.unwrap();
+    served.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_has_a_number_too() {
+    let context = context();
+    assert_eq!(ask(&context, "get weight nodes/#2\n").await, "10 (initial 10)\n\n");
+    assert_eq!(ask(&context, "get weight nodes/#3\n").await, "No such server.\n\n");
 }
