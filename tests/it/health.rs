@@ -135,6 +135,26 @@ fn a_server_that_answers_404_keeps_its_users_and_gets_no_new_ones() {
 }
 
 #[test]
+fn a_balancer_that_starts_anew_finds_a_server_stopping_and_leaves_it_its_users() {
+    let (first, second) = (Sick::named("s1"), Sick::named("s2"));
+    let pool = "cookie.name = \"SERVERID\"\ncheck = { interval = \"100ms\", timeout = \"5s\", disable-on-404 = true }";
+    let start = || balancer(&[first.origin.address, second.origin.address], pool, "");
+    let (earlier, _file) = start();
+    wait_for_status(&earlier, "s1", "UP");
+    let cookie = std::iter::repeat_with(|| earlier.client().get("/")).find(|response| response.text() == "s1").unwrap();
+    let cookie = cookie.head.one("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+    drop(earlier);
+
+    first.to_checks.store(404, SeqCst);
+    let (balancer, _file) = start();
+    wait_for_status(&balancer, "s1", "NOLB");
+    wait_for_status(&balancer, "s2", "UP");
+    let sticky = balancer.client().try_get("/", &format!("Cookie: {cookie}\r\n")).unwrap();
+    assert_eq!(sticky.text(), "s1");
+    assert_eq!(answering(&balancer, 4), BTreeMap::from([("s2".to_owned(), 4)]));
+}
+
+#[test]
 fn a_server_that_crashes_takes_nothing_with_it_but_what_it_had() {
     let (crashing, steady) = (Origin::named("s1"), Origin::named("s2"));
     // Far too seldom for checks to notice in time: the news must come from traffic.
