@@ -26,16 +26,19 @@ pub enum Finding {
 /// The health after one more check, or after traffic has met a failure.
 ///
 /// `rise` checks in a row bring a server back up, `fall` in a row take it down (HAProxy's manual, section 5.2). The first
-/// check that passes makes a new server `Up` at once: it has nothing to recover from, and its users are waiting. Only a
-/// server that is up can be stopping: one that has no users yet, or lost them, would wait for nobody.
+/// check that passes makes a new server `Up` at once: it has nothing to recover from, and its users are waiting. A new one
+/// can also be stopping: this process may be younger than the cookies that name it. One that is down cannot: it has lost
+/// its users.
 pub fn observe(health: Health, finding: Finding, rise: u32, fall: u32) -> Health {
     use Finding::{Failed, Passed, Stopping};
     match (health, finding) {
         (Health::Unchecked, _) => Health::Unchecked,
         (Health::Ejected, _) => Health::Ejected,
         (Health::Initial | Health::Up { .. } | Health::Stopping { .. }, Passed) => Health::Up { failed: 0, fall },
-        (Health::Up { .. } | Health::Stopping { .. }, Stopping) => Health::Stopping { failed: 0, fall },
-        (Health::Initial, Failed | Stopping) => Health::Initial,
+        (Health::Initial | Health::Up { .. } | Health::Stopping { .. }, Stopping) => {
+            Health::Stopping { failed: 0, fall }
+        }
+        (Health::Initial, Failed) => Health::Initial,
         (Health::Up { failed, .. }, Failed) if failed + 1 < fall => Health::Up { failed: failed + 1, fall },
         (Health::Stopping { failed, .. }, Failed) if failed + 1 < fall => Health::Stopping { failed: failed + 1, fall },
         (Health::Up { .. } | Health::Stopping { .. }, Failed) => Health::Down { passed: 0, rise },
@@ -90,8 +93,8 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_is_not_up_does_not_become_stopping() {
-        assert_eq!(observe(Health::Initial, Finding::Stopping, 2, 3), Health::Initial);
+    fn a_new_server_can_be_stopping_and_one_that_is_down_cannot() {
+        assert_eq!(observe(Health::Initial, Finding::Stopping, 2, 3), Health::Stopping { failed: 0, fall: 3 });
         let rising = Health::Down { passed: 1, rise: 2 };
         assert_eq!(observe(rising, Finding::Stopping, 2, 3), Health::Down { passed: 0, rise: 2 });
     }

@@ -23,6 +23,8 @@ pub struct Sample {
     pub server: ServerId,
     /// Whether users could be sent there if it was not ejected.
     pub usable: bool,
+    /// Whether it is ejected: the detector's word may have been overruled, because nobody else was left or by an operator.
+    pub ejected: bool,
     /// What has happened since it was asked last.
     pub strike: Option<Strike>,
     /// Requests since it came.
@@ -81,7 +83,6 @@ impl Detector {
             }
             self.begin_interval(samples);
         }
-        self.check_invariants(samples);
         actions
     }
 
@@ -96,22 +97,26 @@ impl Detector {
         self.hosts.drain().filter(|(_, host)| host.until.is_some()).map(|(server, _)| Action::Return(server)).collect()
     }
 
-    /// Takes up servers that have come, with what they did before, and forgets those that have gone.
+    /// Takes up servers that have come, with what they did before, and forgets those that have gone, and ejections that
+    /// others have ended.
     fn follow(&mut self, samples: &[Sample]) {
         let mut before = std::mem::take(&mut self.hosts);
-        for &Sample { server, judged, failed, .. } in samples {
+        for &Sample { server, ejected, judged, failed, .. } in samples {
             let new = Host { ejections: 0, until: None, judged, failed };
-            self.hosts.insert(server, before.remove(&server).unwrap_or(new));
+            let host = before.remove(&server).unwrap_or(new);
+            let is_overruled = host.until.is_some() && !ejected;
+            // What it did before is paid for.
+            let host = if is_overruled { Host { until: None, judged, failed, ..host } } else { host };
+            self.hosts.insert(server, host);
         }
     }
 
-    /// Ends ejections whose time is over; all of them when no other server is left.
+    /// Ends ejections whose time is over.
     fn take_back(&mut self, now: Instant, samples: &[Sample]) -> Vec<Action> {
-        let nobody_left = self.serving(samples) == 0;
         let mut actions = Vec::new();
         for sample in samples {
             let Some(host) = self.hosts.get_mut(&sample.server) else { continue };
-            let is_over = host.until.is_some_and(|until| until <= now || (nobody_left && sample.usable));
+            let is_over = host.until.is_some_and(|until| until <= now);
             if is_over {
                 // What it did before is paid for.
                 (host.until, host.judged, host.failed) = (None, sample.judged, sample.failed);
@@ -183,14 +188,6 @@ impl Detector {
             |sample: &&Sample| sample.usable && self.hosts.get(&sample.server).is_none_or(|host| host.until.is_none());
         samples.iter().filter(serves).count()
     }
-
-    /// Whoever could serve, somebody does.
-    fn check_invariants(&self, samples: &[Sample]) {
-        if cfg!(debug_assertions) {
-            let usable = samples.iter().any(|sample| sample.usable);
-            assert!(!usable || self.serving(samples) > 0, "the last server was ejected");
-        }
-    }
 }
 
 #[cfg(test)]
@@ -207,7 +204,11 @@ mod tests {
     }
 
     fn sample(server: u64) -> Sample {
-        Sample { server: ServerId(server), usable: true, strike: None, judged: 0, failed: 0 }
+        Sample { server: ServerId(server), usable: true, ejected: false, strike: None, judged: 0, failed: 0 }
+    }
+
+    fn out(server: u64) -> Sample {
+        Sample { ejected: true, ..sample(server) }
     }
 
     fn struck(server: u64) -> Sample {
@@ -240,7 +241,7 @@ mod tests {
         let (mut detector, now, policy) = (Detector::default(), start(), policy());
         // Never long enough in peace for an ejection to be forgotten.
         let policy = OutlierPolicy { interval: 1000 * SECOND, ..policy };
-        let calm = [sample(1), sample(2)];
+        let calm = [out(1), sample(2)];
         for (number, lasts) in [(1, 30), (2, 60), (3, 90)] {
             let at = now + 200 * SECOND * number;
             let Some(Action::Eject(ServerId(1), ejection)) = detector.step(at, &policy, &[struck(1), sample(2)]).pop()
@@ -274,15 +275,17 @@ mod tests {
         let (mut detector, now) = (Detector::default(), start());
         let policy = OutlierPolicy { max_ejected_percent: 10, ..policy() };
         assert_eq!(ejected(&detector.step(now, &policy, &[struck(1), struck(2), struck(3)])), [1]);
-        assert_eq!(ejected(&detector.step(now, &policy, &[sample(1), struck(2), struck(3)])), [0; 0]);
+        assert_eq!(ejected(&detector.step(now, &policy, &[out(1), struck(2), struck(3)])), [0; 0]);
     }
 
     #[test]
-    fn the_last_server_stays_and_an_ejected_one_comes_back_when_the_others_fail() {
+    fn the_last_server_stays_and_an_ejection_that_others_ended_is_over() {
         let (mut detector, now, policy) = (Detector::default(), start(), policy());
         assert_eq!(ejected(&detector.step(now, &policy, &[struck(1), struck(2)])), [1]);
+        assert_eq!(ejected(&detector.step(now, &policy, &[out(1), struck(2)])), [0; 0]);
         let second_is_down = [sample(1), Sample { usable: false, ..sample(2) }];
-        assert_eq!(returned(&detector.step(now + SECOND, &policy, &second_is_down)), [1]);
+        assert_eq!(detector.step(now + SECOND, &policy, &second_is_down), []);
+        assert_eq!(ejected(&detector.step(now + 2 * SECOND, &policy, &[sample(1), struck(2)])), [2]);
     }
 
     #[test]
@@ -345,12 +348,20 @@ mod tests {
             let mut last = Vec::new();
             for (millis, servers) in steps {
                 now += Duration::from_millis(millis);
-                let samples: Vec<_> = servers.iter().enumerate().map(|(index, &(usable, strike, judged, failed))| {
+                let mut samples: Vec<_> = servers.iter().enumerate().map(|(index, &(usable, strike, judged, failed))| {
                     totals[index].0 += judged;
                     totals[index].1 += failed.min(judged);
                     let strike = [None, Some(Strike::Consecutive5xx), Some(Strike::ConsecutiveGatewayErrors)][strike as usize];
-                    Sample { server: ServerId(index as u64), usable, strike, judged: totals[index].0, failed: totals[index].1 }
+                    let server = ServerId(index as u64);
+                    Sample { server, usable, ejected: out.contains_key(&server), strike, judged: totals[index].0, failed: totals[index].1 }
                 }).collect();
+                // As the registry does.
+                if !samples.iter().any(|sample| sample.usable && !sample.ejected) {
+                    for sample in samples.iter_mut().filter(|sample| sample.usable) {
+                        sample.ejected = false;
+                        out.remove(&sample.server);
+                    }
+                }
                 for action in detector.step(now, &policy, &samples) {
                     match action {
                         Action::Eject(server, ejection) => {
@@ -368,7 +379,8 @@ mod tests {
                 last = samples;
             }
             let later = now + policy.max_ejection_time;
-            let calm: Vec<_> = last.into_iter().map(|sample| Sample { strike: None, ..sample }).collect();
+            let calm = last.into_iter().map(|sample| Sample { strike: None, ejected: out.contains_key(&sample.server), ..sample });
+            let calm: Vec<_> = calm.collect();
             let back = detector.step(later, &OutlierPolicy { success_rate_factor: 0.0, ..policy }, &calm);
             prop_assert_eq!(returned(&back).len(), out.len());
         }

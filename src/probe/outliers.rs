@@ -10,8 +10,8 @@ use std::{
 
 use crate::{
     health::{Action, Detector, Sample},
-    model::{Candidacy, PoolName, eligible},
-    registry::{Command, Pool, Registry, Server},
+    model::PoolName,
+    registry::{Command, Registry, Server, Snapshot},
 };
 
 /// Least time between two looks: a change of the pools may follow another at once.
@@ -23,11 +23,10 @@ pub async fn watch_outliers(registry: Arc<Registry>, shutdown: impl Future<Outpu
     let mut changes = registry.changes();
     let mut detectors: HashMap<PoolName, Detector> = HashMap::new();
     // Left over from a watch that ended by a bug: nobody else would take them back.
-    for pool in &registry.snapshot().pools {
-        for server in pool.servers.iter().filter(|server| server.ejected.is_some()) {
-            carry_out(&registry, pool, Instant::now(), Action::Return(server.id));
-        }
-    }
+    let snapshot = registry.snapshot();
+    let servers = snapshot.pools.iter().flat_map(|pool| &pool.servers);
+    let left_over = servers.filter(|server| server.ejected.is_some()).map(|server| Action::Return(server.id)).collect();
+    carry_out(&registry, &snapshot, Instant::now(), left_over);
     loop {
         changes.mark_unchanged();
         let due = look(&registry, &mut detectors, Instant::now());
@@ -51,7 +50,7 @@ pub async fn watch_outliers(registry: Arc<Registry>, shutdown: impl Future<Outpu
 fn look(registry: &Registry, detectors: &mut HashMap<PoolName, Detector>, now: Instant) -> Option<Instant> {
     let snapshot = registry.snapshot();
     detectors.retain(|name, _| snapshot.pool(name).is_some());
-    let mut due = None;
+    let (mut due, mut all) = (None, Vec::new());
     for pool in &snapshot.pools {
         let actions = match &pool.policy.outlier {
             Some(policy) => {
@@ -64,31 +63,40 @@ fn look(registry: &Registry, detectors: &mut HashMap<PoolName, Detector>, now: I
             }
             None => detectors.remove(&pool.name).map(|mut detector| detector.release()).unwrap_or_default(),
         };
-        actions.into_iter().for_each(|action| carry_out(registry, pool, now, action));
+        all.extend(actions);
     }
+    carry_out(registry, &snapshot, now, all);
     due
 }
 
-fn carry_out(registry: &Registry, pool: &Pool, now: Instant, action: Action) {
-    let (server, ejection) = match action {
+/// Carries out all that was decided at once, as one change.
+fn carry_out(registry: &Registry, snapshot: &Snapshot, now: Instant, actions: Vec<Action>) {
+    if actions.is_empty() {
+        return;
+    }
+    let command = |action| match action {
         Action::Eject(server, ejection) => (server, Some(ejection)),
         Action::Return(server) => (server, None),
     };
-    if let Some(server) = pool.by_id(server) {
-        server.live.forgive();
+    let ejections: Vec<_> = actions.into_iter().map(command).collect();
+    for (server, _) in &ejections {
+        if let Some(server) = snapshot.pools.iter().find_map(|pool| pool.by_id(*server)) {
+            server.live.forgive();
+        }
     }
-    registry.apply(now, Command::Eject { server, ejection });
+    registry.apply(now, Command::Eject(ejections));
 }
 
 fn sample(server: &Server) -> Sample {
     let (judged, failed) = server.live.judged();
-    Sample { server: server.id, usable: is_usable(server), strike: server.live.take_strike(), judged, failed }
-}
-
-/// Whether users could be sent there if it was not ejected.
-fn is_usable(server: &Server) -> bool {
-    let Server { operator, node, health, weight, .. } = server;
-    eligible(*operator, *node, *health, *weight) == Candidacy::Everybody
+    Sample {
+        server: server.id,
+        usable: server.would_serve(),
+        ejected: server.ejected.is_some(),
+        strike: server.live.take_strike(),
+        judged,
+        failed,
+    }
 }
 
 async fn reached(due: Option<Instant>) {

@@ -16,13 +16,14 @@ use super::{
     schedule::{Job, Schedule, Target, Ticket, connect_limit, time_limit},
 };
 use crate::{
-    model::{CheckReport, CheckStatus},
+    model::{CheckReport, CheckStatus, Health},
     registry::{Command, Registry, Snapshot},
 };
 
 /// Checks every server of the registry that wants checks, until `shutdown` ends.
 ///
-/// All checks in flight belong to this future, one at most for a server: to drop it ends them. `rng` spreads the checks over
+/// All checks in flight belong to this future: to drop it ends them. Of a server's checks one counts; another that was
+/// given up ends when its time is over. `rng` spreads the checks over
 /// time; a seed that two balancers share would make them check in step.
 pub async fn run(registry: Arc<Registry>, mut rng: impl Rng, shutdown: impl Future<Output = ()>) {
     let mut shutdown = pin!(shutdown);
@@ -65,26 +66,32 @@ async fn notes(registry: &Registry, not_before: Option<Instant>) {
     registry.signals().trouble.notified().await;
 }
 
-/// Counts what requests met as failed checks, as far as it counts, and has the next check come at once.
+/// Hands in what requests met, all of it as one change, and has the next check of each server come at once.
 fn take_notes(registry: &Registry, schedule: &mut Schedule, now: Instant) {
     let snapshot = registry.snapshot();
-    for server in snapshot.pools.iter().flat_map(|pool| &pool.servers) {
-        if let Some(trouble) = server.live.take_trouble()
-            && schedule.trouble(now, server.id)
-        {
-            registry.apply(now, Command::Troubled { server: server.id, report: trouble.report() });
-        }
+    let servers = snapshot.pools.iter().flat_map(|pool| &pool.servers);
+    let met = servers.filter_map(|server| Some((server.id, server.live.take_trouble()?)));
+    let troubles: Vec<_> = met.filter(|(server, _)| schedule.trouble(now, *server)).collect();
+    if !troubles.is_empty() {
+        registry.apply(now, Command::Troubled(troubles));
     }
 }
 
 async fn carry_out(Job { ticket, target }: Job) -> (Ticket, CheckReport) {
     let limits = Limits { connect: connect_limit(&target), whole: time_limit(&target.policy) };
     let mut report = check(target.address, &target.policy.kind, &target.policy.http, limits).await;
-    if report.status == CheckStatus::L7Conditional && !target.health.is_up() {
-        // Who has no users has none to keep.
+    if report.status == CheckStatus::L7Conditional && is_down(target.health) {
+        // Who has lost his users has none to keep.
         report.status = CheckStatus::L7Status;
     }
     (ticket, report)
+}
+
+fn is_down(health: Health) -> bool {
+    match health {
+        Health::Ejected | Health::Down { .. } => true,
+        Health::Unchecked | Health::Initial | Health::Up { .. } | Health::Stopping { .. } => false,
+    }
 }
 
 fn targets(snapshot: &Snapshot) -> impl Iterator<Item = Target> {
@@ -116,7 +123,7 @@ mod tests {
     use crate::{
         config::{self, PoolPolicy},
         model::{CheckKind, CheckPolicy, CheckStatus, PoolName, ServerName, Weight},
-        registry::{ResolvedServer, Server},
+        registry::{ResolvedServer, Server, Trouble},
     };
 
     const DEADLINE: Duration = Duration::from_secs(10);
@@ -271,6 +278,28 @@ mod tests {
             }
         })
         .await;
+    }
+
+    #[test]
+    fn what_requests_met_of_many_servers_at_once_is_one_change() {
+        let addresses: Vec<_> = (1..=200).map(|port| SocketAddr::from(([127, 0, 0, 1], port))).collect();
+        let (registry, now) = (registry(Duration::from_secs(60), &addresses), Instant::now());
+        for server in servers(&registry) {
+            let report =
+                CheckReport { status: CheckStatus::L4Ok, code: None, duration: Duration::ZERO, detail: String::new() };
+            registry.apply(now, Command::Checked { server: server.id, report });
+        }
+        let mut schedule = Schedule::default();
+        schedule.follow(now, targets(&registry.snapshot()));
+        let before = registry.snapshot().version;
+        take_notes(&registry, &mut schedule, now);
+        assert_eq!(registry.snapshot().version, before, "nothing was met");
+        for server in servers(&registry) {
+            registry.note_trouble(&server, Trouble::Refused);
+        }
+        take_notes(&registry, &mut schedule, now);
+        assert_eq!(registry.snapshot().version, before + 1);
+        assert!(servers(&registry).iter().all(|server| server.health == Health::Up { failed: 1, fall: 3 }));
     }
 
     #[tokio::test]

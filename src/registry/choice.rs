@@ -33,7 +33,22 @@ impl Pool {
 
     /// The server that the algorithm chooses, without those in `avoid`, full or not.
     pub fn choose(&self, avoid: &[ServerId], ask: Ask) -> Option<&Arc<Server>> {
-        self.balancer.pick(ask, &Now { pool: self, avoid, is_limited: false }).map(|index| &self.servers[index])
+        self.pick(avoid, ask, false).map(|index| &self.servers[index])
+    }
+
+    #[inline]
+    fn pick(&self, avoid: &[ServerId], ask: Ask, is_limited: bool) -> Option<usize> {
+        let pick = |avoid: &[ServerId]| self.balancer.pick(ask, &Now { pool: self, avoid, is_limited });
+        let well = if avoid.is_empty() { None } else { self.avoid_forced(avoid) };
+        well.and_then(|avoid| pick(&avoid)).or_else(|| pick(avoid))
+    }
+
+    /// In a panic, these and all servers that are down: a request that one server has failed is not tried on those that
+    /// probably fail it, too, as long as others are there.
+    #[cold]
+    fn avoid_forced(&self, avoid: &[ServerId]) -> Option<Vec<ServerId>> {
+        let forced = self.servers.iter().filter(|server| server.forced).map(|server| server.id);
+        self.panics().then(|| forced.chain(avoid.iter().copied()).collect())
     }
 
     /// Whether [`Pool::choose`] would find a server.
@@ -65,9 +80,8 @@ impl Pool {
     }
 
     fn enter_any(&self, avoid: &[ServerId], ask: Ask) -> Option<Place> {
-        let now = Now { pool: self, avoid, is_limited: true };
         loop {
-            let index = self.balancer.pick(ask, &now)?;
+            let index = self.pick(avoid, ask, true)?;
             // Somebody else may have taken its last place meanwhile; it is not free any more then.
             if let Some(place) = self.try_enter(&self.servers[index]) {
                 return Some(place);

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::operation::Operation;
+use super::{feedback::Trouble, operation::Operation};
 use crate::{
     config,
     model::{CheckReport, Ejection, NodeId, NodeState, PoolName, ServerId, ServerName, Weight},
@@ -39,20 +39,11 @@ pub enum Command {
     },
     /// An operator wants something of servers.
     Operate(Vec<(ServerId, Operation)>),
-    /// Requests met what a check would have found: it counts as a failed one while the server is up.
-    Troubled {
-        /// The server.
-        server: ServerId,
-        /// What they met.
-        report: CheckReport,
-    },
-    /// The server is ejected for what it answers to users, or no longer.
-    Eject {
-        /// The server.
-        server: ServerId,
-        /// `None` ends it.
-        ejection: Option<Ejection>,
-    },
+    /// Requests met failures of these servers. What no request can cause counts as a failed check while its server is up.
+    /// All at once: a network that breaks is one change, however many servers are behind it.
+    Troubled(Vec<(ServerId, Trouble)>),
+    /// These servers are ejected for what they answer to users; `None` ends it.
+    Eject(Vec<(ServerId, Option<Ejection>)>),
     /// A second has passed.
     Tick,
 }

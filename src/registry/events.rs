@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{operation::Operation, server::Server};
 use crate::{
     health::Share,
-    model::{AdminState, CheckReport, Ejection, Health, PoolName, ServerState, Weight},
+    model::{AdminState, Candidacy, CheckReport, Ejection, Health, PoolName, ServerState, Weight},
 };
 
 pub(super) fn joined(pool: &PoolName, server: &Server) {
@@ -81,6 +81,9 @@ pub(super) fn turned(
                     tracing::warn!(
                         "{role} {pool}/{name} is stopping{reason}. {counts} online. {sessions} sessions active."
                     );
+                }
+                Health::Ejected if was_down(before) => {
+                    tracing::info!("{role} {pool}/{name} passes its checks again, and its ejection goes on.");
                 }
                 Health::Ejected => {
                     let ejected = server.ejected.as_ref().map(ejected).unwrap_or_default();
@@ -165,6 +168,13 @@ fn was_ejected(before: ServerState) -> bool {
     }
 }
 
+fn was_down(before: ServerState) -> bool {
+    match before {
+        ServerState::Maint => false,
+        ServerState::Drain(health) | ServerState::Running(health) => matches!(health, Health::Down { .. }),
+    }
+}
+
 /// The last check, as `, reason: …, code: …, info: "…", check duration: …ms`.
 fn reason(server: &Server) -> String {
     let Some(CheckReport { status, code, duration, detail }) = server.live.record().last else { return String::new() };
@@ -182,9 +192,8 @@ struct Counts {
 impl Counts {
     fn of(servers: &[Arc<Server>]) -> Self {
         let count = |backup| {
-            let serves = |server: &&Arc<Server>| {
-                server.backup == backup && !server.forced && server.candidacy() == crate::model::Candidacy::Everybody
-            };
+            let serves =
+                |server: &&Arc<Server>| server.backup == backup && server.own_candidacy() == Candidacy::Everybody;
             servers.iter().filter(serves).count()
         };
         Self { active: count(false), backup: count(true) }
@@ -194,5 +203,41 @@ impl Counts {
 impl std::fmt::Display for Counts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} active and {} backup servers", self.active, self.backup)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::{
+        config::{self, PoolPolicy},
+        model::{ServerName, Weight},
+        registry::{Command, Registry, ResolvedServer},
+    };
+
+    #[test]
+    fn who_serves_in_a_panic_is_counted_by_what_it_is_itself() {
+        let (registry, now) = (Registry::new(1, &[], Instant::now()), Instant::now());
+        let name = PoolName::parse("nodes").unwrap();
+        let pool = config::Pool { name: name.clone(), policy: PoolPolicy::default(), servers: Vec::new() };
+        registry.apply(now, Command::Pools(vec![pool]));
+        let servers = ["s1", "s2"].map(|name| ResolvedServer {
+            name: ServerName::parse(name).unwrap(),
+            address: Some(([127, 0, 0, 1], 80).into()),
+            weight: Weight::DEFAULT,
+            backup: false,
+            maxconn: None,
+            check_port: None,
+        });
+        registry.apply(now, Command::Static { pool: name, servers: servers.into() });
+        let mut servers = registry.snapshot().pools[0].servers.clone();
+        for server in &mut servers {
+            Arc::make_mut(server).forced = true;
+        }
+        // It has come back, and the panic that is about to end is not over yet.
+        Arc::make_mut(&mut servers[0]).health = Health::Up { failed: 0, fall: 3 };
+        assert_eq!(Counts::of(&servers).to_string(), "1 active and 0 backup servers");
     }
 }

@@ -36,21 +36,23 @@ pub enum Trouble {
 impl Trouble {
     const ALL: [Self; 3] = [Self::Refused, Self::Silent, Self::Reset];
 
-    /// The same as a check that failed: it says who has seen it.
-    pub fn report(self) -> CheckReport {
+    /// The same as a check that failed: it says who has seen it. `None` for what a request can cause: whoever finds a path
+    /// that crashes its handler would take down one server after another, so that a check has to tell.
+    pub fn report(self) -> Option<CheckReport> {
         let (status, detail) = match self {
             Self::Refused => (CheckStatus::L4Connect, "Connection refused to a request"),
             Self::Silent => (CheckStatus::L4Timeout, "no connection for a request in time"),
-            Self::Reset => (CheckStatus::L4Connect, "Connection reset before the answer to a request"),
+            Self::Reset => return None,
         };
-        CheckReport { status, code: None, duration: std::time::Duration::ZERO, detail: detail.to_owned() }
+        Some(CheckReport { status, code: None, duration: std::time::Duration::ZERO, detail: detail.to_owned() })
     }
 
+    /// The larger one is the graver news.
     fn note(self) -> u8 {
         match self {
-            Self::Refused => 1,
+            Self::Reset => 1,
             Self::Silent => 2,
-            Self::Reset => 3,
+            Self::Refused => 3,
         }
     }
 }
@@ -80,7 +82,7 @@ impl Judgement {
 /// What traffic has told of one server.
 #[derive(Debug, Default)]
 pub(super) struct Feedback {
-    /// The note of the last trouble; 0 is none.
+    /// The note of the gravest trouble; 0 is none.
     trouble: AtomicU8,
     /// Bad answers in a row, shared by all workers: what is in a row can't be told from parts. As long as all is well it is
     /// only read.
@@ -113,7 +115,7 @@ impl Registry {
     /// Notes that a connection for a request has failed.
     #[cold]
     pub fn note_trouble(&self, server: &Server, trouble: Trouble) {
-        if server.live.feedback.trouble.swap(trouble.note(), AcqRel) == 0 {
+        if server.live.feedback.trouble.fetch_max(trouble.note(), AcqRel) == 0 {
             self.signals().trouble.notify_one();
         }
     }
@@ -164,7 +166,7 @@ fn is_limit(streak: &AtomicU32, limit: u32) -> bool {
 }
 
 impl ServerLive {
-    /// Takes the note of the last trouble.
+    /// Takes the note of the gravest trouble.
     pub fn take_trouble(&self) -> Option<Trouble> {
         if self.feedback.trouble.load(Relaxed) == 0 {
             return None;
@@ -245,6 +247,9 @@ mod tests {
         assert_eq!((server.live.take_trouble(), server.live.take_trouble()), (Some(Trouble::Refused), None));
         registry.note_trouble(&server, Trouble::Silent);
         assert!(is_woken(&registry.signals().trouble), "an empty place wakes again");
+        registry.note_trouble(&server, Trouble::Refused);
+        registry.note_trouble(&server, Trouble::Reset);
+        assert_eq!(server.live.take_trouble(), Some(Trouble::Refused), "what a request can cause hides nothing");
     }
 
     #[test]

@@ -28,8 +28,8 @@ pub struct Pool {
     pub servers: Vec<Arc<Server>>,
     /// Its counters.
     pub live: Arc<PoolLive>,
-    /// Servers that may get anybody: without backups, then backups.
-    usable: (usize, usize),
+    /// Servers that may get anybody, without backups.
+    usable: usize,
     /// Every server with what it gets of the pool's requests now.
     pub(super) members: Arc<[Member]>,
     pub(super) balancer: Balancer,
@@ -49,10 +49,9 @@ impl Pool {
         live: Arc<PoolLive>,
         last: &mut Option<Prepared>,
     ) -> Self {
-        let usable_of = |backup| move |server: &&Arc<Server>| server.backup == backup && takes_anybody(server);
-        let usable = (servers.iter().filter(usable_of(false)).count(), servers.iter().filter(usable_of(true)).count());
+        let usable = servers.iter().filter(|server| !server.backup && takes_anybody(server)).count();
         // Backups are used only when no other server is left.
-        let backups_serve = usable.0 == 0;
+        let backups_serve = usable == 0;
         let member = |(index, server): (usize, &Arc<Server>)| {
             let serves = takes_anybody(server) && server.backup == backups_serve;
             let share = if serves { server.share() } else { 0 };
@@ -69,7 +68,7 @@ impl Pool {
 
     /// Who may be sent to the server now: to a backup that is not needed, only users with a cookie for it.
     pub(super) fn candidacy(&self, server: &Server) -> Candidacy {
-        let is_spare = server.backup && self.usable.0 > 0;
+        let is_spare = server.backup && self.usable > 0;
         server.candidacy().min(if is_spare { Candidacy::StickyOnly } else { Candidacy::Everybody })
     }
 
@@ -98,12 +97,15 @@ impl Pool {
 
     /// Servers that may get anybody, without backups.
     pub fn usable_active(&self) -> usize {
-        self.usable.0
+        self.usable
     }
 
-    /// Backups that may get anybody.
-    pub fn usable_backup(&self) -> usize {
-        self.usable.1
+    /// Servers that may get anybody and are well, without backups and then backups: those that serve in a panic alone are
+    /// not among them.
+    pub fn well(&self) -> (usize, usize) {
+        let is_well = |server: &&Arc<Server>| server.own_candidacy() == Candidacy::Everybody;
+        let (backup, active): (Vec<_>, Vec<_>) = self.servers.iter().filter(is_well).partition(|server| server.backup);
+        (active.len(), backup.len())
     }
 
     /// Whether servers get users although they are down, because too few are left.

@@ -80,9 +80,22 @@ pub struct Server {
 impl Server {
     /// Who may be sent to it.
     pub fn candidacy(&self) -> Candidacy {
+        self.candidacy_of(if self.forced { Health::Unchecked } else { self.standing() })
+    }
+
+    /// Who may be sent to it because of what it is itself, and not because its pool panics.
+    pub fn own_candidacy(&self) -> Candidacy {
+        self.candidacy_of(self.standing())
+    }
+
+    /// Whether everybody could be sent to it if it was not ejected.
+    pub fn would_serve(&self) -> bool {
+        self.candidacy_of(self.health) == Candidacy::Everybody
+    }
+
+    fn candidacy_of(&self, health: Health) -> Candidacy {
         // A drain that is over lets nobody in, as maintenance does; it is still checked, and shown as what it is.
         let operator = if self.overdue { AdminState::Maint } else { self.operator };
-        let health = if self.forced { Health::Unchecked } else { self.standing() };
         eligible(operator, self.node, health, self.weight)
     }
 

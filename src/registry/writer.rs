@@ -82,8 +82,8 @@ impl Writer {
                 self.remove_where("its node has left the cluster", |server| is_on(server, node))
             }
             Command::Checked { server, report } => self.checked(now, server, report),
-            Command::Troubled { server, report } => self.troubled(now, server, report),
-            Command::Eject { server, ejection } => self.eject(now, server, ejection),
+            Command::Troubled(troubles) => self.troubled(now, troubles),
+            Command::Eject(ejections) => self.eject(now, ejections),
             Command::Operate(operations) => self.operate(now, operations),
             // Both, always.
             Command::Tick => self.tick(now) | self.enforce_deadlines(now),
@@ -108,8 +108,12 @@ impl Writer {
                     let checks_toggled = entry.policy.check.is_some() != policy.check.is_some();
                     entry.policy = policy;
                     if checks_toggled {
-                        let health = initial_health(&entry.policy);
-                        entry.change_all(now, |_| true, |server| server.health = health);
+                        let check = entry.policy.check.clone();
+                        entry.change_all(
+                            now,
+                            |_| true,
+                            |server| server.health = health::after_toggle(server.health, check.as_ref()),
+                        );
                     }
                 }
                 None => self.pools.push(Entry {
@@ -285,7 +289,9 @@ impl Writer {
     /// The snapshot of what the pools are now; tells of pools that went up or down with it.
     fn publish(&mut self, now: Instant) -> Snapshot {
         self.version += 1;
-        for Entry { name, policy, servers, .. } in &mut self.pools {
+        for entry in &mut self.pools {
+            entry.recall_ejected(now);
+            let Entry { name, policy, servers, .. } = entry;
             panic::settle(name, policy.panic_threshold, servers);
         }
         self.warm_up(now);

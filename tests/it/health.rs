@@ -135,6 +135,26 @@ fn a_server_that_answers_404_keeps_its_users_and_gets_no_new_ones() {
 }
 
 #[test]
+fn a_balancer_that_starts_anew_finds_a_server_stopping_and_leaves_it_its_users() {
+    let (first, second) = (Sick::named("s1"), Sick::named("s2"));
+    let pool = "cookie.name = \"SERVERID\"\ncheck = { interval = \"100ms\", timeout = \"5s\", disable-on-404 = true }";
+    let start = || balancer(&[first.origin.address, second.origin.address], pool, "");
+    let (earlier, _file) = start();
+    wait_for_status(&earlier, "s1", "UP");
+    let cookie = std::iter::repeat_with(|| earlier.client().get("/")).find(|response| response.text() == "s1").unwrap();
+    let cookie = cookie.head.one("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+    drop(earlier);
+
+    first.to_checks.store(404, SeqCst);
+    let (balancer, _file) = start();
+    wait_for_status(&balancer, "s1", "NOLB");
+    wait_for_status(&balancer, "s2", "UP");
+    let sticky = balancer.client().try_get("/", &format!("Cookie: {cookie}\r\n")).unwrap();
+    assert_eq!(sticky.text(), "s1");
+    assert_eq!(answering(&balancer, 4), BTreeMap::from([("s2".to_owned(), 4)]));
+}
+
+#[test]
 fn a_server_that_crashes_takes_nothing_with_it_but_what_it_had() {
     let (crashing, steady) = (Origin::named("s1"), Origin::named("s2"));
     // Far too seldom for checks to notice in time: the news must come from traffic.
@@ -202,10 +222,10 @@ fn many_refused_requests_are_few_checks_and_few_changes() {
 }
 
 #[test]
-fn a_connection_that_is_reset_before_its_answer_counts() {
+fn a_connection_that_is_reset_before_its_answer_brings_a_check_and_is_none() {
     let (listener, asked) = (TcpListener::bind("127.0.0.1:0").unwrap(), Sick::named("check"));
     let address = listener.local_addr().unwrap();
-    let check = format!("check = {{ interval = \"60s\", port = {} }}", asked.origin.address.port());
+    let check = format!("check = {{ interval = \"60s\", fall = 1, port = {} }}", asked.origin.address.port());
     let (balancer, _file) = balancer(&[address], &check, "");
     wait_for_status(&balancer, "s1", "UP");
     let resetting = std::thread::spawn(move || {
@@ -217,7 +237,26 @@ fn a_connection_that_is_reset_before_its_answer_counts() {
     resetting.join().unwrap();
     wait_until("it has counted", PATIENCE, || column(&balancer, "s1", "hanafail") == "1");
     wait_until("it was checked at once", PATIENCE, || asked.origin.requests().len() == 2);
-    wait_for_status(&balancer, "s1", "UP");
+    assert_eq!((column(&balancer, "s1", "status").as_str(), column(&balancer, "s1", "chkdown").as_str()), ("UP", "0"));
+}
+
+#[test]
+fn an_ejected_server_that_passes_its_checks_again_does_not_go_down_by_it() {
+    let servers = [Sick::named("s1"), Sick::named("s2")];
+    let pool = "check = { interval = \"100ms\", timeout = \"5s\", fall = 1, rise = 1 }\n\
+                [pool.outlier]\nconsecutive-5xx = 1\nbase-ejection-time = \"5m\"\n";
+    let (balancer, _file) = balancer(&servers.each_ref().map(|server| server.origin.address), pool, "");
+    for server in ["s1", "s2"] {
+        wait_for_status(&balancer, server, "UP");
+    }
+    servers[0].to_users.store(500, SeqCst);
+    wait_until("s1 is asked", PATIENCE, || balancer.client().get("/").status() == 500);
+    wait_for_status(&balancer, "s1", "DOWN (ejected)");
+    servers[0].to_checks.store(503, SeqCst);
+    balancer.lb.stderr.wait("Server nodes/s1 is DOWN, reason: Layer7 wrong status, code: 503");
+    servers[0].to_checks.store(200, SeqCst);
+    balancer.lb.stderr.wait("Server nodes/s1 passes its checks again, and its ejection goes on.");
+    assert_eq!(column(&balancer, "s1", "status"), "DOWN (ejected)");
 }
 
 #[test]
@@ -334,6 +373,7 @@ fn when_too_few_are_up_all_are_used_if_the_operator_wants_it() {
         balancer.lb.stderr.wait("backend nodes panics: 0 of 2 servers are up, less than 50 %.");
         assert_eq!(answering(&balancer, 6), BTreeMap::from([("s1".to_owned(), 3), ("s2".to_owned(), 3)]));
         assert!(balancer.stats_page("/").text().contains("panic: servers that are down are used, too"));
+        assert_eq!(["status", "act"].map(|name| column(&balancer, "BACKEND", name)), ["UP", "0"]);
         servers[0].to_checks.store(200, SeqCst);
         balancer.lb.stderr.wait("backend nodes panics no more");
         wait_for_status(&balancer, "s1", "UP");

@@ -131,9 +131,10 @@ fn frontend(live: &FrontendLive, limit: Option<u64>) -> Frontend {
 fn backend(pool: &Pool, limit: Option<u64>, now: Instant, uptime: Duration) -> Proxy {
     let live = &pool.live;
     let PoolRecord { changed, downs, down_since, downtime, served: _ } = live.record();
-    let (active, backup) = (pool.usable_active(), pool.usable_backup());
+    let (active, backup) = pool.well();
+    let backups_serve = pool.usable_active() == 0;
     let gets_users =
-        |server: &&Arc<registry::Server>| server.candidacy() == Candidacy::Everybody && server.backup == (active == 0);
+        |server: &&Arc<registry::Server>| server.candidacy() == Candidacy::Everybody && server.backup == backups_serve;
     let weigh = |weight: fn(&registry::Server) -> u64| {
         pool.servers.iter().filter(gets_users).map(|server| weight(server)).sum()
     };

@@ -90,8 +90,11 @@ impl Checker<'_> {
         const MANY: i64 = 1_000_000;
         let default = OutlierPolicy::default();
         let place = max_ejection_time.as_ref().map(|text| text.span().start);
-        let base = self.duration(base_ejection_time, "base-ejection-time").unwrap_or(default.base_ejection_time);
         let longest = self.duration(max_ejection_time, "max-ejection-time");
+        // Nobody is told of a key that he did not write: its default gives way.
+        let base = self
+            .duration(base_ejection_time, "base-ejection-time")
+            .unwrap_or(longest.map_or(default.base_ejection_time, |longest| longest.min(default.base_ejection_time)));
         if longest.is_some_and(|longest| longest < base) {
             self.note(place, "max-ejection-time: it is shorter than base-ejection-time");
         }
@@ -249,6 +252,9 @@ mod tests {
     fn an_empty_table_ejects_as_envoy_does() {
         assert_eq!(build("").unwrap().outlier, None);
         assert_eq!(build("[pool.outlier]\n").unwrap().outlier, Some(OutlierPolicy::default()));
+        let longest = build("outlier.max-ejection-time = \"10s\"").unwrap().outlier.unwrap();
+        let ten = Duration::from_secs(10);
+        assert_eq!((longest.base_ejection_time, longest.max_ejection_time), (ten, ten), "the default gives way");
         let factor = |text: &str| build(&format!("outlier.success-rate-factor = {text}")).unwrap().outlier.unwrap();
         assert_eq!(factor("2").success_rate_factor, 2.0);
     }

@@ -1,7 +1,7 @@
 //! What checks and traffic say of servers, as the pools show it.
 
 use super::*;
-use crate::model::{Candidacy, Ejection, Health, Outlying};
+use crate::model::{AdminState, Candidacy, Ejection, Health, Outlying};
 
 /// Servers of the configuration that are up; those whose name begins with `b` are backups.
 fn up(policy: PoolPolicy, names: &[&str]) -> (Registry, Instant) {
@@ -19,13 +19,13 @@ fn named(registry: &Registry, name: &str) -> Arc<Server> {
 }
 
 fn troubled(server: &Server) -> Command {
-    Command::Troubled { server: server.id, report: Trouble::Refused.report() }
+    Command::Troubled(vec![(server.id, Trouble::Refused)])
 }
 
 fn eject(server: &Server, now: Instant, ejects: bool) -> Command {
     let lasts = Duration::from_secs(30);
     let ejection = Ejection { reason: Outlying::Consecutive5xx(5), until: now + lasts, lasts };
-    Command::Eject { server: server.id, ejection: ejects.then_some(ejection) }
+    Command::Eject(vec![(server.id, ejects.then_some(ejection))])
 }
 
 fn fail(registry: &Registry, now: Instant, name: &str) {
@@ -84,16 +84,97 @@ fn an_ejected_server_gets_nobody_and_its_checks_go_on() {
 }
 
 #[test]
-fn a_server_that_stops_keeps_its_users_and_is_no_choice_for_others() {
-    let (registry, now) = up(PoolPolicy::default(), &["s1", "s2"]);
+fn what_a_request_can_cause_takes_no_server_down() {
+    let (registry, now) = up(PoolPolicy::default(), &["s1"]);
     let server = named(&registry, "s1");
+    let (before, last) = (registry.snapshot().version, server.live.record().last);
+    for _ in 0..10 {
+        registry.apply(now, Command::Troubled(vec![(server.id, Trouble::Reset)]));
+    }
+    assert_eq!((state(&registry, "s1").as_str(), registry.snapshot().version), ("UP", before));
+    assert_eq!(
+        (server.live.record().met, server.live.record().last),
+        (10, last),
+        "it is counted, and no check found it"
+    );
+}
+
+#[test]
+fn ejections_that_come_together_are_one_change() {
+    let (registry, now) = up(PoolPolicy::default(), &["s1", "s2", "s3"]);
+    let before = registry.snapshot().version;
+    let lasts = Duration::from_secs(30);
+    let ejection = Some(Ejection { reason: Outlying::Consecutive5xx(5), until: now + lasts, lasts });
+    let of = |name| (named(&registry, name).id, ejection);
+    registry.apply(now, Command::Eject(vec![of("s1"), of("s3")]));
+    assert_eq!((registry.snapshot().version, turns(&pool(&registry), 2)), (before + 1, vec!["s2".into(), "s2".into()]));
+}
+
+#[test]
+fn an_ejected_server_is_back_with_the_change_that_took_the_last_other_one() {
+    let (registry, now) = up(PoolPolicy::default(), &["s1", "s2", "s3"]);
+    let mut changes = Vec::new();
+    registry.apply(now, Command::Operate(vec![(named(&registry, "s3").id, drain())]));
+    registry.apply(now, eject(&named(&registry, "s1"), now, true));
+    for _ in 0..3 {
+        registry.apply(now, checked(&named(&registry, "s2"), false));
+        changes.push((state(&registry, "s1"), state(&registry, "s2"), pool(&registry).is_up()));
+    }
+    let ejected = "DOWN (ejected)".to_owned();
+    let before = [(ejected.clone(), "UP 2/3".to_owned(), true), (ejected, "UP 1/3".to_owned(), true)];
+    assert_eq!(changes[..2], before);
+    assert_eq!(changes[2], ("UP".to_owned(), "DOWN".to_owned(), true));
+    assert_eq!(pool(&registry).live.record().downs, 0, "the pool never was empty");
+}
+
+fn drain() -> Operation {
+    Operation::State(AdminState::Drain)
+}
+
+#[test]
+fn a_reload_that_turns_checks_on_turns_nobody_away() {
+    let (registry, now) = registry(unchecked());
+    registry.apply(now, Command::Static { pool: pool_name(), servers: vec![fixed("s1", 3001, false)] });
+    let set = |policy| {
+        registry.apply(now, Command::Pools(vec![config::Pool { name: pool_name(), policy, servers: Vec::new() }]))
+    };
+    set(PoolPolicy::default());
+    assert_eq!((state(&registry, "s1").as_str(), pool(&registry).is_up()), ("UP", true));
+    registry.apply(
+        now,
+        Command::Static { pool: pool_name(), servers: vec![fixed("s1", 3001, false), fixed("s2", 3002, false)] },
+    );
+    assert_eq!(named(&registry, "s2").health, Health::Initial, "a new one has to pass first");
+    fail(&registry, now, "s1");
+    assert_eq!(state(&registry, "s1"), "DOWN");
+    set(unchecked());
+    assert_eq!(state(&registry, "s1"), "no check");
+}
+
+#[test]
+fn a_new_server_that_stops_keeps_the_users_of_an_earlier_process() {
+    let (registry, now) = registry(PoolPolicy::default());
+    registry.apply(now, Command::Static { pool: pool_name(), servers: vec![fixed("s1", 3001, false)] });
+    let server = named(&registry, "s1");
+    registry.apply(now, stopping(&server));
+    assert_eq!((state(&registry, "s1").as_str(), named(&registry, "s1").candidacy()), ("NOLB", Candidacy::StickyOnly));
+}
+
+fn stopping(server: &Server) -> Command {
     let report = CheckReport {
         status: CheckStatus::L7Conditional,
         code: Some(404),
         duration: Duration::ZERO,
         detail: String::new(),
     };
-    registry.apply(now, Command::Checked { server: server.id, report });
+    Command::Checked { server: server.id, report }
+}
+
+#[test]
+fn a_server_that_stops_keeps_its_users_and_is_no_choice_for_others() {
+    let (registry, now) = up(PoolPolicy::default(), &["s1", "s2"]);
+    let server = named(&registry, "s1");
+    registry.apply(now, stopping(&server));
     assert_eq!((state(&registry, "s1").as_str(), named(&registry, "s1").candidacy()), ("NOLB", Candidacy::StickyOnly));
     assert_eq!(turns(&pool(&registry), 2), ["s2", "s2"]);
     registry.apply(now, troubled(&server));
@@ -113,11 +194,29 @@ fn in_a_panic_all_are_used_and_it_ends_with_enough_that_are_up() {
         assert_eq!((pool.usable_active(), pool.panics(), pool.is_up()), (users, panics, true), "{name}");
     }
     assert_eq!(state(&registry, "s1"), "DOWN", "the word is the truth");
+    assert_eq!(pool(&registry).well(), (0, 0), "so are the counts");
     for name in ["s1", "s2"] {
         (0..2).for_each(|_| registry.apply(now, checked(&named(&registry, name), true)));
     }
     let pool = pool(&registry);
     assert_eq!((pool.usable_active(), pool.panics()), (2, false));
+}
+
+#[test]
+fn in_a_panic_a_request_that_failed_goes_to_a_server_that_is_up_as_long_as_there_is_one() {
+    let policy = PoolPolicy { panic_threshold: 50, ..PoolPolicy::default() };
+    let (registry, now) = up(policy, &["s1", "s2", "s3", "s4", "s5"]);
+    ["s1", "s2", "s3"].into_iter().for_each(|name| fail(&registry, now, name));
+    let pool = pool(&registry);
+    let after = |tried: &[&str]| {
+        let tried: Vec<_> = tried.iter().map(|name| named(&registry, name).id).collect();
+        let chosen = (0..10).map(|_| pool.choose(&tried, Ask::default()).unwrap().name.to_string());
+        chosen.collect::<std::collections::BTreeSet<_>>().into_iter().collect::<Vec<_>>()
+    };
+    assert_eq!(after(&[]), ["s1", "s2", "s3", "s4", "s5"]);
+    assert_eq!(after(&["s1"]), ["s4", "s5"]);
+    assert_eq!(after(&["s1", "s4"]), ["s5"]);
+    assert_eq!(after(&["s1", "s4", "s5"]), ["s2", "s3"]);
 }
 
 #[test]

@@ -2,11 +2,11 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::Writer;
+use super::{Entry, Writer};
 use crate::{
     health::{Finding, observe},
-    model::{CheckReport, CheckStatus, Ejection, Health, ServerId},
-    registry::server::Server,
+    model::{Candidacy, CheckPolicy, CheckReport, CheckStatus, Ejection, Health, ServerId},
+    registry::{feedback::Trouble, server::Server},
 };
 
 impl Writer {
@@ -29,7 +29,12 @@ impl Writer {
         entry.change_all(now, |server| server.id == id, |server| server.health = judge(server.health))
     }
 
-    pub(super) fn troubled(&mut self, now: Instant, id: ServerId, report: CheckReport) -> bool {
+    pub(super) fn troubled(&mut self, now: Instant, troubles: Vec<(ServerId, Trouble)>) -> bool {
+        // Each one, always.
+        troubles.into_iter().fold(false, |changed, (id, trouble)| self.met(now, id, trouble) || changed)
+    }
+
+    fn met(&mut self, now: Instant, id: ServerId, trouble: Trouble) -> bool {
         let found = self.pools.iter_mut().find(|entry| entry.servers.iter().any(|server| server.id == id));
         let Some(entry) = found else { return false };
         let Some((rise, fall)) = entry.policy.check.as_ref().map(|check| (check.rise, check.fall)) else {
@@ -40,15 +45,45 @@ impl Writer {
         let Some(server) = entry.servers.iter().find(counts) else { return false };
         let mut record = server.live.lock();
         record.met += 1;
+        let Some(report) = trouble.report() else { return false };
         record.last = Some(report);
         drop(record);
         let judge = |health| observe(health, Finding::Failed, rise, fall);
         entry.change_all(now, |server| server.id == id, |server| server.health = judge(server.health))
     }
 
-    pub(super) fn eject(&mut self, now: Instant, id: ServerId, ejection: Option<Ejection>) -> bool {
-        let found = self.pools.iter_mut().find(|entry| entry.servers.iter().any(|server| server.id == id));
-        found.is_some_and(|entry| entry.change_all(now, |server| server.id == id, |server| server.ejected = ejection))
+    pub(super) fn eject(&mut self, now: Instant, ejections: Vec<(ServerId, Option<Ejection>)>) -> bool {
+        ejections.into_iter().fold(false, |changed, (id, ejection)| {
+            let found = self.pools.iter_mut().find(|entry| entry.servers.iter().any(|server| server.id == id));
+            let set = |server: &mut Server| server.ejected = ejection;
+            found.is_some_and(|entry| entry.change_all(now, |server| server.id == id, set)) || changed
+        })
+    }
+}
+
+impl Entry {
+    /// Ends the ejections of a pool that has nobody else: bad answers are better than none. It is done with the change that
+    /// took the last other server, so that no request finds the pool empty in between.
+    pub(super) fn recall_ejected(&mut self, now: Instant) {
+        let is_only_ejected = |server: &Server| server.ejected.is_some() && server.would_serve();
+        if self.servers.iter().any(|server| server.own_candidacy() == Candidacy::Everybody) {
+            return;
+        }
+        for server in self.servers.iter().filter(|server| is_only_ejected(server)) {
+            server.live.forgive();
+        }
+        self.change_all(now, is_only_ejected, |server| server.ejected = None);
+    }
+}
+
+/// The health of a server whose pool has begun to check its servers, or has ceased to. One that was serving goes on: the
+/// first checks decide, and until then nobody is turned away because of a reload.
+pub(super) fn after_toggle(health: Health, check: Option<&CheckPolicy>) -> Health {
+    let Some(&CheckPolicy { fall, .. }) = check else { return Health::Unchecked };
+    match health {
+        Health::Unchecked | Health::Up { .. } => Health::Up { failed: 0, fall },
+        Health::Stopping { .. } => Health::Stopping { failed: 0, fall },
+        Health::Initial | Health::Ejected | Health::Down { .. } => Health::Initial,
     }
 }
 
