@@ -20,7 +20,7 @@ use super::{
 use crate::{
     http_rules::{Fault, Screened, add_forwarding_headers, prepare_response, strip_hop_by_hop},
     registry::Server,
-    retry::{Decision, Failure, History, decide, is_idempotent},
+    retry::{Decision, Failure, History, decide, is_idempotent, is_safe},
     upstream::Link,
 };
 
@@ -124,6 +124,7 @@ fn prepare_request(parts: &mut request::Parts, screened: Screened, exchange: &mu
 async fn send(mut outgoing: Outgoing<'_>, sticky: &Sticky, exchange: &mut Exchange) -> Result<Answer, Fault> {
     let client = Rc::clone(&exchange.client);
     let repeatable = outgoing.sending.upload().is_none() && is_idempotent(&outgoing.parts.method);
+    let safe = is_safe(&outgoing.parts.method);
     let (mut named, mut again) = (sticky.server.clone(), None);
     let (mut tried, mut silent, mut connect_failures, mut resent) = (Vec::new(), Vec::new(), 0, false);
     loop {
@@ -162,6 +163,7 @@ async fn send(mut outgoing: Outgoing<'_>, sticky: &Sticky, exchange: &mut Exchan
             resent,
             reused,
             repeatable,
+            safe,
             others_left: pool.has_other_than(&tried),
             any_left: silent.is_empty() || pool.has_other_than(&silent),
             sticky: sticky.server.as_ref().is_some_and(|named| named.id == server.id),

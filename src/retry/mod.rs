@@ -1,8 +1,11 @@
 //! What may be sent again, to whom, and when.
 //!
 //! The question is never "would it help" but "could the server have acted on it already". A request that never left may
-//! always be sent; one that left may be sent again only if repeating it is harmless (RFC 9110 section 9.2.2) and the server
-//! closed a connection that it had kept for reuse, which is what an idle timeout looks like.
+//! always be sent; one that left may be sent again, once, only if repeating it is harmless (RFC 9110 section 9.2.2). A server
+//! that closes a connection which it had kept for reuse is most likely tired of waiting, and any idempotent request is
+//! repeated. One that closes a new connection is more likely dying, with the request perhaps half done: then only a
+//! request that changes nothing is repeated, so that a server's sudden death fails no reader, and the dead one is left
+//! alone.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
@@ -44,6 +47,8 @@ pub struct History {
     pub reused: bool,
     /// Whether the request can be repeated: idempotent, and nothing of its body was read.
     pub repeatable: bool,
+    /// Whether it also changes nothing at the server.
+    pub safe: bool,
     /// Whether the pool has a server that was not tried.
     pub others_left: bool,
     /// Whether no server was silent, or the pool has one that was not.
@@ -81,6 +86,7 @@ pub fn decide(failure: Failure, history: History) -> Decision {
         resent,
         reused,
         repeatable,
+        safe,
         others_left,
         any_left,
         sticky,
@@ -101,6 +107,12 @@ pub fn decide(failure: Failure, history: History) -> Decision {
                 Decision::FreshConnection
             }
         }
+        Failure::ClosedBeforeResponse | Failure::ResetBeforeResponse
+            if repeatable && safe && !resent && others_left =>
+        {
+            // Somebody whose session is there must not lose it to a server that lives: it is asked once more.
+            if sticky { Decision::FreshConnection } else { Decision::Elsewhere }
+        }
         Failure::ClosedBeforeResponse | Failure::ResetBeforeResponse => Decision::GiveUp,
         // Never to the same server, which may still be at it; a user whose session is there waits for it in vain, too.
         Failure::Silence if retry_on.response_timeout && repeatable && others_left && !used_up => Decision::Elsewhere,
@@ -111,6 +123,11 @@ pub fn decide(failure: Failure, history: History) -> Decision {
 /// Whether repeating the method is harmless (RFC 9110 section 9.2.2).
 pub fn is_idempotent(method: &Method) -> bool {
     [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE, Method::PUT, Method::DELETE].contains(method)
+}
+
+/// Whether the method asks for nothing but an answer (RFC 9110 section 9.2.1).
+pub fn is_safe(method: &Method) -> bool {
+    [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE].contains(method)
 }
 
 #[cfg(test)]
@@ -125,6 +142,7 @@ mod tests {
         resent: false,
         reused: true,
         repeatable: true,
+        safe: false,
         others_left: true,
         any_left: true,
         sticky: false,
@@ -149,6 +167,18 @@ mod tests {
         assert_eq!(closed(History { resent: true, ..FIRST }), Decision::GiveUp);
         assert_eq!(closed(History { reused: false, ..FIRST }), Decision::GiveUp);
         assert_eq!(closed(History { repeatable: false, ..FIRST }), Decision::GiveUp);
+    }
+
+    #[test]
+    fn a_request_that_changes_nothing_survives_the_death_of_the_server_that_took_it() {
+        let closed = |history| decide(Failure::ResetBeforeResponse, history);
+        let fresh = History { reused: false, safe: true, ..FIRST };
+        assert_eq!(closed(fresh), Decision::Elsewhere);
+        assert_eq!(closed(History { sticky: true, ..fresh }), Decision::FreshConnection);
+        assert_eq!(closed(History { safe: false, ..fresh }), Decision::GiveUp);
+        assert_eq!(closed(History { repeatable: false, ..fresh }), Decision::GiveUp, "it has a body that was read");
+        assert_eq!(closed(History { resent: true, ..fresh }), Decision::GiveUp);
+        assert_eq!(closed(History { others_left: false, ..fresh }), Decision::GiveUp);
     }
 
     #[test]
@@ -177,5 +207,6 @@ mod tests {
     fn a_post_is_not_idempotent() {
         assert!(is_idempotent(&Method::GET) && is_idempotent(&Method::DELETE));
         assert!(!is_idempotent(&Method::POST) && !is_idempotent(&Method::PATCH));
+        assert!(is_safe(&Method::GET) && !is_safe(&Method::DELETE) && !is_safe(&Method::POST));
     }
 }

@@ -188,8 +188,7 @@ fn a_server_that_crashes_takes_nothing_with_it_but_what_it_had() {
     more(200);
     stop.store(true, SeqCst);
     let failed: Vec<_> = clients.into_iter().flat_map(|client| client.join().unwrap()).collect();
-    // What it had taken may have been acted on.
-    assert!(failed.len() <= 6 && failed.iter().all(|status| *status == 502), "{failed:?}");
+    assert!(failed.is_empty(), "{failed:?}");
     balancer.lb.stderr.wait("Server nodes/s1 is DOWN, reason: Layer4 connection problem");
     assert_ne!(column(&balancer, "s1", "hanafail"), "", "requests met it");
 }
