@@ -78,6 +78,14 @@ pub struct Server {
 }
 
 impl Server {
+    /// Whether the cluster has lost sight of its node.
+    pub(super) fn is_lost(&self) -> bool {
+        match self.origin {
+            Origin::Member { lost, .. } => lost.is_some(),
+            Origin::Static { .. } => false,
+        }
+    }
+
     /// Who may be sent to it.
     pub fn candidacy(&self) -> Candidacy {
         self.candidacy_of(if self.forced { Health::Unchecked } else { self.standing() })

@@ -209,7 +209,7 @@ impl Writer {
                 }
             }
         }
-        changed
+        now.is_some_and(|now| self.give_up_failing(now, node)) || changed
     }
 
     fn tick(&mut self, now: Instant) -> bool {

@@ -64,6 +64,31 @@ fn what_requests_meet_says_nothing_where_no_check_could_bring_the_server_back() 
 }
 
 #[test]
+fn one_failed_check_is_enough_for_a_server_whose_node_is_lost_and_no_loss_is_without_one() {
+    let (registry, now) = registry(PoolPolicy::default());
+    registry.apply(now, member(1, "s1", 3001, NodeState::Ready));
+    let lost = Command::MemberDown(NodeId(1));
+    let check = |passes| registry.apply(now, checked(&named(&registry, "s1"), passes));
+    let mut states = Vec::new();
+    let mut note = || states.push(state(&registry, "s1"));
+    check(true);
+    registry.apply(now, lost.clone());
+    note();
+    check(true);
+    note();
+    check(false);
+    note();
+    registry.apply(now, Command::MemberUp(NodeId(1)));
+    check(true);
+    check(true);
+    check(false);
+    note();
+    registry.apply(now, lost);
+    note();
+    assert_eq!(states, ["UP", "UP", "DOWN", "UP 2/3", "DOWN"]);
+}
+
+#[test]
 fn an_ejected_server_gets_nobody_and_its_checks_go_on() {
     let (registry, now) = up(PoolPolicy::default(), &["s1", "s2"]);
     let server = named(&registry, "s1");

@@ -2,10 +2,10 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::{Entry, Writer};
+use super::{Entry, Writer, is_on};
 use crate::{
     health::{Finding, observe},
-    model::{Candidacy, CheckPolicy, CheckReport, CheckStatus, Ejection, Health, ServerId},
+    model::{Candidacy, CheckPolicy, CheckReport, CheckStatus, Ejection, Health, NodeId, ServerId},
     registry::{feedback::Trouble, server::Server},
 };
 
@@ -16,7 +16,9 @@ impl Writer {
         let Some(policy) = entry.policy.check.clone() else { return false };
         let (passed, is_verdict) = (report.status.passed(), report.status.is_verdict());
         let finding = finding(&report);
-        let judge = |health| observe(health, finding, policy.rise, policy.fall);
+        let is_lost = entry.servers.iter().any(|server| server.id == id && server.is_lost());
+        let fall = if is_lost { patience(finding, policy.fall) } else { policy.fall };
+        let judge = |health| observe(health, finding, policy.rise, fall);
         if let Some(server) = entry.servers.iter().find(|server| server.id == id) {
             let mut record = server.live.lock();
             record.failures += u64::from(is_verdict && !passed && server.health.is_up());
@@ -27,6 +29,17 @@ impl Writer {
             return false;
         }
         entry.change_all(now, |server| server.id == id, |server| server.health = judge(server.health))
+    }
+
+    /// The cluster has lost a node: its servers whose last check failed are down. A host that vanishes refuses nothing, and
+    /// keeps whoever is sent there waiting.
+    pub(super) fn give_up_failing(&mut self, now: Instant, node: NodeId) -> bool {
+        self.pools.iter_mut().fold(false, |changed, entry| {
+            let Some(rise) = entry.policy.check.as_ref().map(|check| check.rise) else { return changed };
+            let is_failing = |server: &Server| is_on(server, node) && has_failed(server.health);
+            let give_up = |server: &mut Server| server.health = observe(server.health, Finding::Failed, rise, 1);
+            entry.change_all(now, is_failing, give_up) || changed
+        })
     }
 
     pub(super) fn troubled(&mut self, now: Instant, troubles: Vec<(ServerId, Trouble)>) -> bool {
@@ -94,6 +107,22 @@ pub(super) fn stage(health: Health) -> u8 {
         Health::Stopping { .. } => 1,
         Health::Ejected => 2,
         Health::Initial | Health::Down { .. } => 3,
+    }
+}
+
+/// How many failed checks take down a server whose node the cluster has lost: one. Neither the cluster nor a single check is
+/// believed alone, but they know nothing of each other.
+fn patience(finding: Finding, fall: u32) -> u32 {
+    match finding {
+        Finding::Failed => 1,
+        Finding::Passed | Finding::Stopping => fall,
+    }
+}
+
+fn has_failed(health: Health) -> bool {
+    match health {
+        Health::Up { failed, .. } | Health::Stopping { failed, .. } => failed > 0,
+        Health::Unchecked | Health::Initial | Health::Ejected | Health::Down { .. } => false,
     }
 }
 
