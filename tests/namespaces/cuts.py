@@ -43,7 +43,6 @@ def loss(cluster, report, length):
 
 def mended(cluster, balancer, nodes, load):
     """Ends a cut; how long it takes until each node on its other side has answered a request."""
-    # In the middle of nothing, as far as the protocol is concerned.
     cluster.network.mend()
     at = time.monotonic()
     times = []

@@ -2,7 +2,7 @@
 
 import time
 
-from .cluster import until
+from .cluster import Late, until
 from .load import get
 from .report import counted, duration, progress
 
@@ -141,4 +141,4 @@ def cookie_of(balancer, name):
         _, headers, body = get(balancer.address, "/")
         if body == name:
             return headers["Set-Cookie"].partition(";")[0]
-    raise AssertionError(f"{name} is never chosen")
+    raise Late(f"{name} is never chosen")

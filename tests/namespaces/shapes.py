@@ -4,7 +4,7 @@ import time
 
 from .cluster import until
 from .isolation import KNOWS_NOTHING, RESOLVER
-from .net import Network
+from .net import Network, Place
 from .report import counted
 
 
@@ -54,21 +54,16 @@ def two_balancers(cluster, report, _length):
 def ipv6(cluster, report, _length):
     """No IPv4 anywhere."""
     balancer = cluster.balancer()
-    times = [node.first_routed() for node in with_load(cluster, balancer, 3)]
-    report.times("IPv6 alone: app answers -> first routed request", times, p99=0.3)
-
-
-def with_load(cluster, balancer, count):
     cluster.load(balancer)
-    return cluster.nodes(count)
+    times = [node.first_routed() for node in cluster.nodes(3)]
+    report.times("IPv6 alone: app answers -> first routed request", times, p99=0.3)
 
 
 def two_networks(cluster, report, _length):
     """A node's default route leads to a network that the balancer is not on."""
     balancer = cluster.balancer()
     cluster.load(balancer)
-    other = Network()
-    place = type(cluster.place("unused"))(other, "two", 20)
+    place = Place(Network(), "two", 20)
     place.attach(cluster.network, 200)
     node = cluster.node("two", place=place)
     report.times("a node on two networks: app answers -> first routed request", [node.first_routed()], p99=0.3)
