@@ -5,6 +5,7 @@ import itertools
 import re
 import subprocess
 import threading
+import time
 
 from .isolation import HOSTS
 
@@ -16,7 +17,7 @@ LOCK = threading.RLock()
 
 
 def ip(*words):
-    subprocess.run(["ip", *map(str, words)], check=True, capture_output=True, text=True)
+    return subprocess.run(["ip", *map(str, words)], check=True, capture_output=True, text=True).stdout
 
 
 class Network:
@@ -78,6 +79,11 @@ class Place:
         self.inside("link", "set", device, "address", hardware)
         self.inside("addr", "add", f"{address}/{network.bits}", *network.no_wait(), "dev", device)
         self.inside("link", "set", device, "up")
+        # The kernel may take a second to notice: until then the bridge drops what is sent there, and whoever asked for the
+        # hardware address asks again only after another second.
+        deadline = time.monotonic() + 5
+        while "state UP" not in ip("-o", "link", "show", "dev", cable) and time.monotonic() < deadline:
+            time.sleep(0.005)
         self.networks.append((network, address, cable))
 
     def go_by_gateway(self):
