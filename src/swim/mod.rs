@@ -21,10 +21,11 @@ mod record;
 mod roster;
 mod scheduler;
 mod seeds;
+mod suspicion;
 mod tuning;
 mod wire;
 
-pub use counters::{Counters, DropReason, Kind};
+pub use counters::{Census, Counters, DropReason, Kind, Timings};
 pub use identity::{Identity, IdentityError, Role, canonical};
 pub use node::{Input, Node, NodeConfig, Output, RecordNews};
 pub use push::DrainProgress;

@@ -39,6 +39,8 @@ pub(crate) struct Delivery {
     targets: BTreeMap<NodeId, Target>,
     version: u64,
     draining: bool,
+    /// Since when some balancer has not acknowledged the current version.
+    waiting_since: Option<Duration>,
 }
 
 struct Target {
@@ -68,6 +70,9 @@ impl Delivery {
             evidence_from: 1,
         });
         (target.next, target.retry) = (now, FIRST_RETRY);
+        if target.acknowledged != Some(self.version) {
+            self.waiting_since.get_or_insert(now);
+        }
     }
 
     /// A balancer asks for the record: it gets it, though not more often than it would by itself, for anybody can ask in
@@ -78,8 +83,22 @@ impl Delivery {
         }
     }
 
+    /// A balancer is gone. Whatever it did not acknowledge is nobody's delay any more.
     pub(crate) fn forget(&mut self, balancer: NodeId) {
         self.targets.remove(&balancer);
+        if self.is_acknowledged() {
+            self.waiting_since = None;
+        }
+    }
+
+    /// Since when some balancer has been missing the current version.
+    pub(crate) fn waiting_since(&self) -> Option<Duration> {
+        self.waiting_since
+    }
+
+    /// How long the current version took to be acknowledged by all; told once, as soon as it is.
+    pub(crate) fn take_convergence(&mut self, now: Duration) -> Option<Duration> {
+        if self.is_acknowledged() { self.waiting_since.take().map(|since| now.saturating_sub(since)) } else { None }
     }
 
     pub(crate) fn tracks(&self, balancer: NodeId) -> bool {
@@ -93,6 +112,7 @@ impl Delivery {
     /// The record has a new version: everybody gets it now, and what was reported before does not count.
     pub(crate) fn changed(&mut self, now: Duration, version: u64, draining: bool) {
         (self.version, self.draining) = (version, draining);
+        self.waiting_since = (!self.targets.is_empty()).then_some(now);
         for target in self.targets.values_mut() {
             (target.next, target.retry, target.zeros) = (now, FIRST_RETRY, 0);
             target.evidence_from = target.round.saturating_add(1);

@@ -18,7 +18,7 @@ const FIRST_ASK: Duration = Duration::from_millis(200);
 const LAST_ASK: Duration = Duration::from_secs(1);
 
 /// What the cluster says of a member.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum MemberState {
     /// It answers.
     Alive,
@@ -72,6 +72,8 @@ pub(crate) struct Entry {
     pub(crate) standing: Standing,
     pub(crate) since: Duration,
     pub(crate) record: Option<ServiceRecord>,
+    /// When the record was last pushed to us.
+    pub(crate) heard: Duration,
     /// When its record was, or will be, asked for next, and the pause after that.
     ask: Option<(Duration, Duration)>,
 }
@@ -90,7 +92,7 @@ impl Entry {
     }
 
     pub(crate) fn member(&self) -> Member {
-        let Self { identity, standing, since, record, ask: _ } = self;
+        let Self { identity, standing, since, record, heard: _, ask: _ } = self;
         Member {
             node_id: identity.node_id(),
             name: record.as_ref().map_or_else(|| identity.address().to_string(), |record| record.name.to_string()),
@@ -133,6 +135,7 @@ impl Roster {
             standing: Standing::Alive,
             since: now,
             record: None,
+            heard: now,
             ask: None,
         });
         entry.identity = identity;
@@ -167,6 +170,13 @@ impl Roster {
         });
         if let Some(entry) = self.entries.get_mut(&node_id) {
             (entry.record, entry.ask) = (Some(record), None);
+        }
+    }
+
+    /// Its owner pushed the record that we hold.
+    pub(crate) fn heard(&mut self, now: Duration, node_id: NodeId) {
+        if let Some(entry) = self.entries.get_mut(&node_id) {
+            entry.heard = now;
         }
     }
 

@@ -5,13 +5,14 @@
 
 use std::collections::BTreeSet;
 
-use foca::{Error, Header, Identity as _, Message, OwnedNotification, PostcardCodec, State};
+use foca::{Error, Header, Identity as _, Incarnation, Message, OwnedNotification, PostcardCodec, State, Timer};
 use rand::rngs::StdRng;
 
 use super::{Identity, Node, Output, Phase, Role, Swim, fork, tuning};
 use crate::swim::{
     DropReason, MAX_MEMBERS,
     roster::Standing,
+    suspicion::Suspicion,
     wire::{Ask, Datagram},
 };
 
@@ -75,6 +76,9 @@ impl Node {
         loop {
             while let Some((delay, timer)) = self.effects.to_schedule() {
                 if self.phase.is_known() {
+                    if let Timer::ChangeSuspectToDown { member_id, incarnation, token: _ } = timer {
+                        self.probe_failed(member_id, incarnation);
+                    }
                     self.timers.insert(self.now + delay, timer);
                 }
             }
@@ -163,6 +167,47 @@ impl Node {
         });
     }
 
+    /// foca starts the time to object with each failed probe of a live member, whether or not that is the first.
+    fn probe_failed(&mut self, suspect: Identity, incarnation: Incarnation) {
+        self.counters.probe_failures += 1;
+        if self.objection(suspect, incarnation) == Objection::Missing
+            && self.suspicions.raise(self.now, suspect, incarnation)
+        {
+            self.counters.suspicions += 1;
+        }
+    }
+
+    /// Asks those whom we suspect, and tells them so: whoever answers objects in the same breath.
+    pub(super) fn ask_suspects(&mut self, out: &mut Vec<Output>) {
+        for suspicion in self.suspicions.due(self.now) {
+            let Suspicion { suspect, incarnation, .. } = suspicion;
+            match self.objection(suspect, incarnation) {
+                Objection::Missing => {
+                    let to = self.contacts.path(suspect.addr());
+                    match accusation(*self.identity(), suspect, incarnation) {
+                        Some(packet) => self.send(to, &Datagram::Swim(&packet), out),
+                        None => self.counters.dropped(DropReason::Unencodable),
+                    }
+                }
+                Objection::Heard => {
+                    self.counters.refuted += 1;
+                    self.suspicions.close(&suspicion);
+                }
+                Objection::TooLate => self.suspicions.close(&suspicion),
+            }
+        }
+    }
+
+    fn objection(&self, suspect: Identity, incarnation: Incarnation) -> Objection {
+        match self.swim.iter_members().find(|member| *member.id() == suspect) {
+            None => Objection::TooLate,
+            Some(member) if member.state() == State::Suspect && member.incarnation() == incarnation => {
+                Objection::Missing
+            }
+            Some(_) => Objection::Heard,
+        }
+    }
+
     /// Asks the members for the records that we lack.
     pub(super) fn ask_for_records(&mut self, out: &mut Vec<Output>) {
         for identity in self.roster.asks_due(self.now) {
@@ -204,6 +249,7 @@ impl Node {
             // A fresh instance and not `change_identity`, which would spread the death of an address that may well be
             // another member's (every machine has a 127.0.0.1).
             self.timers.clear();
+            self.suspicions.clear();
             self.swim = swim(identity, &mut self.rng);
             self.tuned_for = 1;
         } else {
@@ -253,6 +299,23 @@ impl Node {
             assert!(known, "who is alive in the roster is so in foca: {:?}", entry.identity);
         }
     }
+}
+
+/// What a suspect has said to our suspicion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Objection {
+    Missing,
+    Heard,
+    TooLate,
+}
+
+/// A ping that says whom we suspect. The incarnation of the sender is the lowest, which claims nothing about ourselves; the
+/// number of the ping does no harm should it be that of a running probe, since an answer is an answer.
+fn accusation(src: Identity, suspect: Identity, incarnation: Incarnation) -> Option<Vec<u8>> {
+    let header = Header { src, src_incarnation: 0, dst: suspect, message: Message::Ping(0) };
+    let mut packet = postcard::to_stdvec(&header).ok()?;
+    packet.extend(1_u16.to_be_bytes());
+    postcard::to_extend(&foca::Member::new(suspect, incarnation, State::Suspect), packet).ok()
 }
 
 fn reason(error: Error) -> DropReason {

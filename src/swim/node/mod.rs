@@ -23,12 +23,13 @@ use rand::{SeedableRng, rngs::StdRng};
 
 use self::{joining::Pending, leaving::Phase, records::Awaited};
 use super::{
-    Counters, DrainProgress, DropReason, Identity, Member, MemberState, Role, ServiceRecord, canonical,
+    Census, Counters, DrainProgress, DropReason, Identity, Member, MemberState, Role, ServiceRecord, canonical,
     contact::Contacts,
     push::Delivery,
     roster::Roster,
     scheduler::Scheduler,
     seeds::SeedKeeper,
+    suspicion::Suspicions,
     tuning,
     wire::{self, Datagram},
 };
@@ -154,6 +155,7 @@ pub struct Node {
     swim: Swim,
     effects: AccumulatingRuntime<Identity>,
     timers: Scheduler,
+    suspicions: Suspicions,
     /// Size of the cluster that foca's settings are made for.
     tuned_for: usize,
     roster: Roster,
@@ -184,6 +186,7 @@ impl Node {
             rng,
             effects: AccumulatingRuntime::new(),
             timers: Scheduler::default(),
+            suspicions: Suspicions::default(),
             tuned_for: 1,
             roster: Roster::default(),
             delivery,
@@ -225,6 +228,7 @@ impl Node {
             self.timers.next_deadline(),
             self.phase.is_known().then(|| self.delivery.next_deadline()).flatten(),
             member.then(|| self.roster.next_ask()).flatten(),
+            member.then(|| self.suspicions.next_deadline()).flatten(),
             (member && self.has_somebody_to_dial()).then(|| self.keeper.next_deadline()),
             self.phase.next_deadline(),
         ]
@@ -279,7 +283,24 @@ impl Node {
         &self.counters
     }
 
+    /// Who is there now. Looks at every member.
+    pub fn census(&self) -> Census {
+        let mut census = Census {
+            unacknowledged: self.delivery.waiting_since().map(|since| self.now.saturating_sub(since)),
+            ..Census::default()
+        };
+        for Member { role, state, .. } in self.members() {
+            *census.members.entry((role, state)).or_default() += 1;
+        }
+        for entry in self.roster.alive().filter(|entry| entry.record.is_some()) {
+            census.records += 1;
+            census.oldest_record = census.oldest_record.max(Some(self.now.saturating_sub(entry.heard)));
+        }
+        census
+    }
+
     fn receive(&mut self, from: SocketAddr, bytes: &[u8], out: &mut Vec<Output>) {
+        self.counters.received_bytes += bytes.len() as u64;
         let datagram = match wire::decode(bytes) {
             Ok(datagram) => datagram,
             Err(reason) => return self.counters.dropped(reason),
@@ -304,6 +325,7 @@ impl Node {
     fn tick(&mut self, out: &mut Vec<Output>) {
         self.run_timers(out);
         if self.phase == Phase::Member {
+            self.ask_suspects(out);
             self.keep_seeds(out);
             self.ask_for_records(out);
         }
@@ -330,6 +352,7 @@ impl Node {
         match datagram.encode() {
             Ok(bytes) => {
                 self.counters.sent(datagram.kind());
+                self.counters.sent_bytes += bytes.len() as u64;
                 out.push(Output::Send { to, bytes });
             }
             Err(reason) => self.counters.dropped(reason),
