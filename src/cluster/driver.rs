@@ -17,9 +17,10 @@ use tokio::{
 };
 
 use super::{
-    Directory, Member, Resolve, Seed, Totals,
+    Directory, Member, Resolve, Seed, Totals, View,
     address::{default_ip, local_ip_toward},
     directory::is_node,
+    events::Watchers,
     handle::Command,
     log,
     resolve::{Lookup, look_up},
@@ -92,7 +93,7 @@ pub fn join<R: Resolve, D: Directory>(
     tracing::info!(address = %identity.address(), %role, node_id = %node_id, "cluster member started");
     let node_config = NodeConfig { identity, address_is_given, has_seeds: !seeds.is_empty(), record };
     let node = Node::new(node_config, StdRng::from_rng(&mut rand::rng()));
-    let (member, requests) = Member::new();
+    let (member, requests) = Member::new(node_id);
     let driver = Driver {
         role,
         socket,
@@ -105,6 +106,7 @@ pub fn join<R: Resolve, D: Directory>(
         drains: Vec::new(),
         leavers: Vec::new(),
         gone: false,
+        watchers: Watchers::default(),
         totals: Totals::default(),
     };
     Ok((member, driver.run(requests, resolver)))
@@ -134,6 +136,7 @@ struct Driver<D> {
     drains: Vec<oneshot::Sender<()>>,
     leavers: Vec<oneshot::Sender<()>>,
     gone: bool,
+    watchers: Watchers,
     totals: Totals,
 }
 
@@ -151,6 +154,7 @@ impl<D: Directory> Driver<D> {
             if self.node.is_drained() {
                 release(&mut self.drains);
             }
+            self.watchers.reap(Instant::now(), &self.node);
             for position in std::mem::take(&mut self.wanted) {
                 let seed = self.lookups[position].seed.clone();
                 let resolver = &resolver;
@@ -210,10 +214,13 @@ impl<D: Directory> Driver<D> {
             }
             Command::SetRecord(record) => self.feed(Input::SetRecord(*record)).await,
             Command::Members(answer) => drop(answer.send(self.node.members())),
-            Command::Totals(answer) => {
-                let protocol = self.node.counters().clone();
-                drop(answer.send(Totals { protocol, ..self.totals.clone() }));
+            Command::Totals(answer) => drop(answer.send(self.totals())),
+            Command::View(answer) => {
+                let (now, members, census) = (self.clock.time, self.node.members(), self.node.census());
+                drop(answer.send(View { now, members, census, totals: self.totals() }));
             }
+            Command::Tell(told) => self.feed(Input::Tell(told)).await,
+            Command::Watch(answer) => drop(answer.send(self.watchers.add(&self.node))),
             Command::DrainProgress(answer) => drop(answer.send(self.node.drain_progress())),
             Command::Drained(answer) => self.drains.push(answer),
             Command::Leave(answer) => {
@@ -221,6 +228,11 @@ impl<D: Directory> Driver<D> {
                 self.feed(Input::Leave).await;
             }
         }
+    }
+
+    fn totals(&self) -> Totals {
+        let protocol = self.node.counters().clone();
+        Totals { protocol, lost_events: self.watchers.lost, ..self.totals.clone() }
     }
 
     /// Hands something to the core and does what it wants, which may be answered with more.
@@ -238,6 +250,7 @@ impl<D: Directory> Driver<D> {
     }
 
     async fn perform(&mut self, output: Output) -> Option<Input<'static>> {
+        self.watchers.observe(&self.node, &output);
         match output {
             Output::Send { to, bytes } => self.send(to, &bytes).await,
             Output::ResolveSeeds => {
@@ -280,6 +293,7 @@ impl<D: Directory> Driver<D> {
             Output::Renewed(identity) => log::renewed(&identity),
             Output::Identified(identity) => log::identified(&identity),
             Output::AddressMismatch { advertised, observed, ours } => log::mismatch(advertised, observed, ours),
+            Output::Told(told) => self.directory.told(told),
             Output::Gone => self.gone = true,
         }
         None

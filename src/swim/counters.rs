@@ -21,6 +21,27 @@ pub enum Kind {
     Hello,
     /// The answer to a hello.
     Welcome,
+    /// Decisions of operators, from balancer to balancer.
+    Decided,
+    /// A balancer holds these decisions.
+    Agreed,
+    /// A server went up or down, as a balancer's checks found.
+    Hinted,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 9] = [
+        Self::Swim,
+        Self::Push,
+        Self::Ask,
+        Self::Acknowledgement,
+        Self::Hello,
+        Self::Welcome,
+        Self::Decided,
+        Self::Agreed,
+        Self::Hinted,
+    ];
 }
 
 /// Why a datagram was dropped.
@@ -52,6 +73,8 @@ pub enum DropReason {
     Unsolicited,
     /// A second live member with the boot id of another one.
     DuplicateNode,
+    /// More hints than anybody needs.
+    TooMany,
     /// Arrived after we left.
     AfterLeave,
     /// An own message or record that could not be encoded. A bug of ours.
@@ -81,6 +104,8 @@ pub struct Counters {
     pub refuted: u64,
     /// From a change of our record until every live balancer has acknowledged it.
     pub convergence: Timings,
+    /// From an operator's decision, made or heard of here, until every live balancer was known to hold it.
+    pub agreement: Timings,
 }
 
 /// Durations, counted in buckets.
@@ -130,6 +155,8 @@ pub struct Census {
     pub oldest_record: Option<Duration>,
     /// How long our own record has been waiting for the acknowledgement of some balancer.
     pub unacknowledged: Option<Duration>,
+    /// Decisions of operators that we hold.
+    pub decisions: usize,
 }
 
 impl Counters {

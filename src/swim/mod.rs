@@ -14,6 +14,7 @@
 
 mod contact;
 mod counters;
+mod decisions;
 mod identity;
 mod node;
 mod push;
@@ -22,10 +23,12 @@ mod roster;
 mod scheduler;
 mod seeds;
 mod suspicion;
+mod telling;
 mod tuning;
 mod wire;
 
 pub use counters::{Census, Counters, DropReason, Kind, Timings};
+pub use decisions::MAX_DECISIONS;
 pub use identity::{Identity, IdentityError, Role, canonical};
 pub use node::{Input, Node, NodeConfig, Output, RecordNews};
 pub use push::DrainProgress;

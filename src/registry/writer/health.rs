@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use super::{Entry, Writer};
 use crate::{
     health::{Finding, observe},
-    model::{Candidacy, CheckPolicy, CheckReport, CheckStatus, Ejection, Health, ServerId},
+    model::{Candidacy, CheckPolicy, CheckReport, CheckStatus, Ejection, Health, Hint, ServerId, Told},
     registry::{feedback::Trouble, server::Server},
 };
 
@@ -17,7 +17,9 @@ impl Writer {
         let (passed, is_verdict) = (report.status.passed(), report.status.is_verdict());
         let finding = finding(&report);
         let judge = |health| observe(health, finding, policy.rise, policy.fall);
+        let mut was_up = false;
         if let Some(server) = entry.servers.iter().find(|server| server.id == id) {
+            was_up = server.health.is_up();
             let mut record = server.live.lock();
             record.failures += u64::from(is_verdict && !passed && server.health.is_up());
             record.last = Some(report);
@@ -26,7 +28,21 @@ impl Writer {
         if !is_verdict {
             return false;
         }
-        entry.change_all(now, |server| server.id == id, |server| server.health = judge(server.health))
+        let changed = entry.change_all(now, |server| server.id == id, |server| server.health = judge(server.health));
+        self.tell_of_turn(id, was_up);
+        changed
+    }
+
+    /// Tells the other balancers when a server went up or down.
+    fn tell_of_turn(&self, id: ServerId, was_up: bool) {
+        for entry in &self.pools {
+            if let Some(server) = entry.servers.iter().find(|server| server.id == id)
+                && server.health.is_up() != was_up
+            {
+                let hint = Hint { pool: entry.name.clone(), server: server.key(), is_up: !was_up };
+                self.tell(Told::Hint(hint));
+            }
+        }
     }
 
     pub(super) fn troubled(&mut self, now: Instant, troubles: Vec<(ServerId, Trouble)>) -> bool {
@@ -49,7 +65,9 @@ impl Writer {
         record.last = Some(report);
         drop(record);
         let judge = |health| observe(health, Finding::Failed, rise, fall);
-        entry.change_all(now, |server| server.id == id, |server| server.health = judge(server.health))
+        let changed = entry.change_all(now, |server| server.id == id, |server| server.health = judge(server.health));
+        self.tell_of_turn(id, true);
+        changed
     }
 
     pub(super) fn eject(&mut self, now: Instant, ejections: Vec<(ServerId, Option<Ejection>)>) -> bool {

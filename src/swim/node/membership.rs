@@ -131,6 +131,7 @@ impl Node {
         }
         if identity.role() == Role::Balancer {
             self.delivery.track(self.now, node_id);
+            self.track_balancer(node_id);
             // It may know of us only by rumour, or not at all: it takes our record once it knows us.
             self.announce(identity);
         } else {
@@ -144,6 +145,7 @@ impl Node {
         if before.node_id() != after.node_id() && known.is_some() {
             self.contacts.forget_path(before.addr());
             self.delivery.forget(before.node_id());
+            self.untrack(before.node_id(), true);
             if let Some(member) = self.roster.depart(self.now, before.node_id(), Standing::Left) {
                 out.push(Output::MemberReplaced(member));
             }
@@ -160,6 +162,7 @@ impl Node {
     pub(super) fn gone(&mut self, identity: Identity, standing: Standing, out: &mut Vec<Output>) {
         let Some(member) = self.roster.depart(self.now, identity.node_id(), standing) else { return };
         self.delivery.forget(identity.node_id());
+        self.untrack(identity.node_id(), standing == Standing::Left);
         self.contacts.forget_path(identity.addr());
         out.push(match standing {
             Standing::Left => Output::MemberLeft(member),

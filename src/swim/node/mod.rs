@@ -3,12 +3,13 @@
 //! Why is foca wrapped and not used by the driver? Nearly every rule here depends on two of its parts at once (a
 //! renewed balancer needs our record again, a hello decides what foca may announce), and each must hold in the simulator
 //! as it does in production. The parts: `membership` speaks with foca, `records` delivers records, `joining` finds the
-//! others, `leaving` says goodbye.
+//! others, `telling` speaks with the other balancers, `leaving` says goodbye.
 
 mod joining;
 mod leaving;
 mod membership;
 mod records;
+mod telling;
 #[cfg(test)]
 mod tests;
 
@@ -21,19 +22,20 @@ use std::{
 use foca::{AccumulatingRuntime, Foca, NoCustomBroadcast, PostcardCodec};
 use rand::{SeedableRng, rngs::StdRng};
 
-use self::{joining::Pending, leaving::Phase, records::Awaited};
+use self::{joining::Pending, leaving::Phase, records::Awaited, telling::Allowance};
 use super::{
     Census, Counters, DrainProgress, DropReason, Identity, Member, MemberState, Role, ServiceRecord, canonical,
     contact::Contacts,
+    decisions::Decisions,
     push::Delivery,
-    roster::Roster,
+    roster::{Entry, Roster},
     scheduler::Scheduler,
     seeds::SeedKeeper,
     suspicion::Suspicions,
     tuning,
     wire::{self, Datagram},
 };
-use crate::model::{NodeId, NodeState};
+use crate::model::{NodeId, NodeState, Told};
 
 /// What a member is started with.
 #[derive(Clone, Debug)]
@@ -77,6 +79,8 @@ pub enum Input<'a> {
         /// Requests that we still have on that node.
         in_flight: u32,
     },
+    /// An operator decided something here, or a server went up or down: the other balancers are told. Of balancers alone.
+    Tell(Told),
     /// Say goodbye; [`Output::Gone`] follows within half a second.
     Leave,
 }
@@ -131,6 +135,8 @@ pub enum Output {
         /// Whose it is: ours or that of a member whose record was refused for it.
         ours: bool,
     },
+    /// Another balancer tells something of servers: a decision that holds from now on, or a hint to check one.
+    Told(Told),
     /// The goodbye is said; nothing follows.
     Gone,
 }
@@ -162,6 +168,9 @@ pub struct Node {
     delivery: Delivery,
     record: ServiceRecord,
     awaited: BTreeMap<NodeId, Awaited>,
+    decisions: Decisions,
+    hints_sent: Allowance,
+    hints_heard: Allowance,
     keeper: SeedKeeper,
     contacts: Contacts,
     has_seeds: bool,
@@ -192,6 +201,9 @@ impl Node {
             delivery,
             record,
             awaited: BTreeMap::new(),
+            decisions: Decisions::default(),
+            hints_sent: Allowance::default(),
+            hints_heard: Allowance::default(),
             keeper: SeedKeeper::new(),
             contacts: Contacts::default(),
             has_seeds,
@@ -213,6 +225,7 @@ impl Node {
             Input::LocalAddress(ip) => self.located(ip, out),
             Input::SetRecord(record) => self.set_record(record, out),
             Input::Applied { node_id, version, in_flight } => self.applied(node_id, version, in_flight, out),
+            Input::Tell(told) => self.tell(told, out),
             Input::Leave => self.leave(out),
         }
         self.settle(out);
@@ -228,6 +241,7 @@ impl Node {
             self.timers.next_deadline(),
             self.phase.is_known().then(|| self.delivery.next_deadline()).flatten(),
             member.then(|| self.roster.next_ask()).flatten(),
+            member.then(|| self.decisions.next_deadline()).flatten(),
             member.then(|| self.suspicions.next_deadline()).flatten(),
             (member && self.has_somebody_to_dial()).then(|| self.keeper.next_deadline()),
             self.phase.next_deadline(),
@@ -249,7 +263,23 @@ impl Node {
 
     /// Everybody we know of, ourselves first, then by boot. Who failed or left stays listed for an hour.
     pub fn members(&self) -> Vec<Member> {
-        let ourselves = Member {
+        let suspects: Vec<_> = self.suspects().collect();
+        let others = self.roster.iter().map(|entry| {
+            let suspect = entry.is_alive() && suspects.contains(&entry.identity);
+            let member = entry.member();
+            if suspect { Member { state: MemberState::Suspect, ..member } } else { member }
+        });
+        std::iter::once(self.ourselves()).chain(others).collect()
+    }
+
+    /// Another member that is listed; a suspect counts as alive.
+    pub fn member(&self, node_id: NodeId) -> Option<Member> {
+        self.roster.get(node_id).map(Entry::member)
+    }
+
+    /// We as a member.
+    pub fn ourselves(&self) -> Member {
+        Member {
             node_id: self.identity().node_id(),
             name: self.record.name.to_string(),
             address: self.identity().address(),
@@ -257,14 +287,7 @@ impl Node {
             state: if self.phase == Phase::Member { MemberState::Alive } else { MemberState::Left },
             since: Duration::ZERO,
             record: Some(self.record.clone()),
-        };
-        let suspects: Vec<_> = self.suspects().collect();
-        let others = self.roster.iter().map(|entry| {
-            let suspect = entry.is_alive() && suspects.contains(&entry.identity);
-            let member = entry.member();
-            if suspect { Member { state: MemberState::Suspect, ..member } } else { member }
-        });
-        std::iter::once(ourselves).chain(others).collect()
+        }
     }
 
     /// What each live balancer has acknowledged of our record.
@@ -287,6 +310,7 @@ impl Node {
     pub fn census(&self) -> Census {
         let mut census = Census {
             unacknowledged: self.delivery.waiting_since().map(|since| self.now.saturating_sub(since)),
+            decisions: self.decisions.len(),
             ..Census::default()
         };
         for Member { role, state, .. } in self.members() {
@@ -316,6 +340,9 @@ impl Node {
             Datagram::Ask(ask) => self.asked(&ask),
             Datagram::Hello(hello) => self.greeted(from, hello.nonce, out),
             Datagram::Welcome(welcome) => self.welcomed(welcome, out),
+            Datagram::Decided(decided) => self.decided(from, decided, out),
+            Datagram::Agreed(agreed) => self.agreed(from, &agreed, out),
+            Datagram::Hinted(hinted) => self.hinted(from, hinted, out),
         };
         if let Err(reason) = outcome {
             self.counters.dropped(reason);
@@ -344,6 +371,9 @@ impl Node {
         // What the flush made due (a record for a balancer that just appeared) need not wait for the next tick.
         if self.phase.is_known() {
             self.push_record(out);
+        }
+        if self.phase == Phase::Member {
+            self.push_decisions(out);
         }
         self.go_on_leaving(out);
     }

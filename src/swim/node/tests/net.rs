@@ -174,6 +174,7 @@ impl Net {
             | Output::Renewed(_)
             | Output::Identified(_)
             | Output::AddressMismatch { .. }
+            | Output::Told(_)
             | Output::Gone => host.log.push((now, output)),
         }
     }
