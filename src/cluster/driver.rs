@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     model::NodeId,
-    swim::{Identity, IdentityError, Input, Node, NodeConfig, Output, RecordError, Role, ServiceRecord},
+    swim::{Identity, IdentityError, Input, Node, NodeConfig, Output, RecordError, Role, ServiceRecord, canonical},
 };
 
 /// What the core's clock advances by at most in one turn.
@@ -193,6 +193,9 @@ impl<D: Directory> Driver<D> {
             match self.socket.try_recv_from(buffer) {
                 Ok((length, from)) => {
                     let bytes = buffer.get(..length).unwrap_or_default();
+                    for lookup in &mut self.lookups {
+                        lookup.heard(canonical(from));
+                    }
                     self.feed(Input::Datagram { from, bytes }).await;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,

@@ -1,5 +1,6 @@
 //! Many nodes on one virtual network and clock.
 
+mod addresses;
 mod net;
 mod telling;
 
