@@ -134,9 +134,9 @@ fn a_server_that_one_balancer_finds_down_is_checked_by_the_others_at_once_and_ju
     let origin = Origin::answering(move |wire, request| {
         let head = request.head.start.starts_with("HEAD ");
         let sent = if its.load(Relaxed) {
-            wire.send("HTTP/1.1 500 Broken\r\nContent-Length: 0\r\n\r\n".to_owned())
+            wire.send("HTTP/1.1 500 Broken\r\nContent-Length: 0\r\n\r\n")
         } else if head {
-            wire.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_owned())
+            wire.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
         } else {
             wire.send(ok("s1"))
         };

@@ -35,6 +35,7 @@ mod proxies;
 mod queue;
 mod regressions;
 mod reload;
+mod reuse;
 mod runtime_api;
 mod sticky;
 mod support;

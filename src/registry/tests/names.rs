@@ -62,9 +62,15 @@ fn a_cut_off_namesake_whose_app_is_dead_makes_room_only_for_one_that_serves() {
 fn nodes_that_wait_for_a_pool_join_it_with_the_reload_that_brings_it() {
     let (registry, now) = registry(unchecked());
     let late = PoolName::parse("late").unwrap();
-    let waiting = |node, port| match member(node, &format!("s{node}"), port, NodeState::Ready) {
-        Command::Member(member) => Command::Member(MemberServer { pool: late.clone(), ..member }),
-        other => other,
+    let waiting = |node, port| {
+        Command::Member(MemberServer {
+            node: NodeId(node),
+            pool: late.clone(),
+            name: ServerName::parse(&format!("s{node}")).unwrap(),
+            address: SocketAddr::from(([127, 0, 0, 1], port)),
+            weight: Weight::DEFAULT,
+            state: NodeState::Ready,
+        })
     };
     for node in [1, 2, 3] {
         registry.apply(now, waiting(node, 3000 + node as u16));

@@ -23,10 +23,10 @@ fn balancers(net: &mut Net) -> [NodeId; 3] {
 
 /// The last decision that a balancer was told.
 fn told(net: &Net, at: &str) -> Option<Decision> {
-    net.host(at).log.iter().rev().find_map(|(_, output)| match output {
-        Output::Told(Told::Decision(decision)) => Some(decision.clone()),
-        _ => None,
-    })
+    let decision = |output: &Output| {
+        if let Output::Told(Told::Decision(decision)) = output { Some(decision.clone()) } else { None }
+    };
+    net.host(at).log.iter().rev().find_map(|(_, output)| decision(output))
 }
 
 fn agree(net: &Net) -> bool {
