@@ -130,6 +130,8 @@ pub struct Census {
     pub oldest_record: Option<Duration>,
     /// How long our own record has been waiting for the acknowledgement of some balancer.
     pub unacknowledged: Option<Duration>,
+    /// How long we have been thinking that it is us who are cut off: see [`super::Output::CutOff`].
+    pub cut_off: Option<Duration>,
 }
 
 impl Counters {

@@ -25,10 +25,11 @@ use self::{joining::Pending, leaving::Phase, records::Awaited};
 use super::{
     Census, Counters, DrainProgress, DropReason, Identity, Member, MemberState, Role, ServiceRecord, canonical,
     contact::Contacts,
+    cut_off::CutOff,
     push::Delivery,
     roster::Roster,
     scheduler::Scheduler,
-    seeds::SeedKeeper,
+    seeds::{SeedKeeper, Seeker},
     suspicion::Suspicions,
     tuning,
     wire::{self, Datagram},
@@ -114,6 +115,22 @@ pub enum Output {
     MemberUp(Member),
     /// A member does not answer any more.
     MemberDown(Member),
+    /// More than half of the members vanished within five seconds: it is likelier that we are cut off. What was said of
+    /// these members, and what [`Output::MemberDown`] says from now on, is no reason to drop a server: the pool is kept and
+    /// its checks are trusted, until [`Output::CutOffEnds`].
+    CutOff {
+        /// Those who vanished.
+        vanished: Vec<NodeId>,
+        /// Members before, ourselves included.
+        of: usize,
+    },
+    /// At least half of the members are there again, or ten minutes have passed: what is said of members counts again.
+    CutOffEnds {
+        /// Those who are still gone.
+        gone: Vec<NodeId>,
+        /// How long it was.
+        lasted: Duration,
+    },
     /// A member said goodbye.
     MemberLeft(Member),
     /// A new boot has taken over a member's address: the old one is gone for certain.
@@ -156,6 +173,7 @@ pub struct Node {
     effects: AccumulatingRuntime<Identity>,
     timers: Scheduler,
     suspicions: Suspicions,
+    cut_off: CutOff,
     /// Size of the cluster that foca's settings are made for.
     tuned_for: usize,
     roster: Roster,
@@ -163,6 +181,7 @@ pub struct Node {
     record: ServiceRecord,
     awaited: BTreeMap<NodeId, Awaited>,
     keeper: SeedKeeper,
+    seeker: Seeker,
     contacts: Contacts,
     has_seeds: bool,
     address_is_given: bool,
@@ -187,12 +206,14 @@ impl Node {
             effects: AccumulatingRuntime::new(),
             timers: Scheduler::default(),
             suspicions: Suspicions::default(),
+            cut_off: CutOff::default(),
             tuned_for: 1,
             roster: Roster::default(),
             delivery,
             record,
             awaited: BTreeMap::new(),
             keeper: SeedKeeper::new(),
+            seeker: Seeker::default(),
             contacts: Contacts::default(),
             has_seeds,
             address_is_given,
@@ -209,7 +230,7 @@ impl Node {
         match input {
             Input::Datagram { from, bytes } => self.receive(canonical(from), bytes, out),
             Input::Tick => self.tick(out),
-            Input::SeedsResolved(addresses) => self.dial(&addresses, out),
+            Input::SeedsResolved(addresses) => self.dial_seeds(addresses, out),
             Input::LocalAddress(ip) => self.located(ip, out),
             Input::SetRecord(record) => self.set_record(record, out),
             Input::Applied { node_id, version, in_flight } => self.applied(node_id, version, in_flight, out),
@@ -229,7 +250,9 @@ impl Node {
             self.phase.is_known().then(|| self.delivery.next_deadline()).flatten(),
             member.then(|| self.roster.next_ask()).flatten(),
             member.then(|| self.suspicions.next_deadline()).flatten(),
-            (member && self.has_somebody_to_dial()).then(|| self.keeper.next_deadline()),
+            (member && self.has_seeds).then(|| self.keeper.next_deadline()),
+            member.then(|| self.seeker.next_deadline()).flatten(),
+            member.then(|| self.cut_off.next_deadline()).flatten(),
             self.phase.next_deadline(),
         ]
         .into_iter()
@@ -267,6 +290,11 @@ impl Node {
         std::iter::once(ourselves).chain(others).collect()
     }
 
+    /// The others that answer, by boot.
+    pub fn alive(&self) -> impl Iterator<Item = NodeId> {
+        self.roster.alive().map(|entry| entry.identity.node_id())
+    }
+
     /// What each live balancer has acknowledged of our record.
     pub fn drain_progress(&self) -> Vec<DrainProgress> {
         self.delivery.progress()
@@ -278,6 +306,11 @@ impl Node {
         self.delivery.is_drained()
     }
 
+    /// Whether we think that it is us who are cut off: between [`Output::CutOff`] and [`Output::CutOffEnds`].
+    pub fn is_cut_off(&self) -> bool {
+        self.cut_off.since().is_some()
+    }
+
     /// Totals since the start.
     pub fn counters(&self) -> &Counters {
         &self.counters
@@ -287,6 +320,7 @@ impl Node {
     pub fn census(&self) -> Census {
         let mut census = Census {
             unacknowledged: self.delivery.waiting_since().map(|since| self.now.saturating_sub(since)),
+            cut_off: self.cut_off.since().map(|since| self.now.saturating_sub(since)),
             ..Census::default()
         };
         for Member { role, state, .. } in self.members() {
@@ -327,6 +361,8 @@ impl Node {
         if self.phase == Phase::Member {
             self.ask_suspects(out);
             self.keep_seeds(out);
+            self.seek_the_lost(out);
+            self.doubt(out);
             self.ask_for_records(out);
         }
         if self.phase.is_known() {
