@@ -94,7 +94,7 @@ pub(super) async fn figures(member: cluster::Member, handlers: Arc<HandlerCounte
 
 #[rustfmt::skip] // One line for each: it is a table.
 fn of_census(census: Census) -> Vec<Gathered> {
-    let Census { members, records, oldest_record, unacknowledged, decisions } = census;
+    let Census { members, records, oldest_record, unacknowledged, decisions, cut_off } = census;
     let states = [MemberState::Alive, MemberState::Suspect, MemberState::Failed, MemberState::Left];
     let all = [Role::Balancer, Role::Node].into_iter().flat_map(|role| states.map(|state| (role, state)));
     let by_state = all.map(|(role, state)| {
@@ -106,6 +106,7 @@ fn of_census(census: Census) -> Vec<Gathered> {
         gauge("lb_cluster_records", "Members whose record is held here.", records as f64),
         gauge("lb_cluster_oldest_record_seconds", "Since the last record of the member that has been silent for longest; about 10 when all is well.", seconds(oldest_record)),
         gauge("lb_cluster_unacknowledged_seconds", "How long some balancer has not acknowledged this member's own record; 0 when all have.", seconds(unacknowledged)),
+        gauge("lb_cluster_cut_off_seconds", "How long this member has been thinking that it is itself cut off; 0 when it does not.", seconds(cut_off)),
         gauge("lb_cluster_decisions", "Decisions of operators that are held here.", decisions as f64),
     ]
 }

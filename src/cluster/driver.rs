@@ -277,9 +277,18 @@ impl<D: Directory> Driver<D> {
             }
             Output::MemberDown(member) => {
                 log::down(self.role, &member);
-                if is_node(member.role) {
+                if is_node(member.role) && !self.node.is_cut_off() {
                     self.directory.down(member.node_id);
                 }
+            }
+            Output::CutOff { vanished, of } => {
+                log::cut_off(self.role, vanished.len(), of);
+                // Those who went first were believed to be down. Of others than nodes the pool knows nothing.
+                vanished.into_iter().for_each(|node| self.directory.up(node));
+            }
+            Output::CutOffEnds { gone, lasted } => {
+                log::cut_off_ends(self.role, gone.len(), lasted);
+                gone.into_iter().for_each(|node| self.directory.down(node));
             }
             Output::MemberLeft(member) => {
                 log::left(&member);

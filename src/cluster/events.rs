@@ -135,6 +135,8 @@ impl Watchers {
             | Output::FindAddress { .. }
             | Output::Record { .. }
             | Output::MemberUp(_)
+            | Output::CutOff { .. }
+            | Output::CutOffEnds { .. }
             | Output::Renewed(_)
             | Output::Identified(_)
             | Output::AddressMismatch { .. }

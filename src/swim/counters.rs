@@ -157,6 +157,8 @@ pub struct Census {
     pub unacknowledged: Option<Duration>,
     /// Decisions of operators that we hold.
     pub decisions: usize,
+    /// How long we have been thinking that it is us who are cut off: see [`super::Output::CutOff`].
+    pub cut_off: Option<Duration>,
 }
 
 impl Counters {

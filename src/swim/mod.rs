@@ -14,6 +14,7 @@
 
 mod contact;
 mod counters;
+mod cut_off;
 mod decisions;
 mod identity;
 mod node;

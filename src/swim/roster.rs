@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use super::{Identity, Role, ServiceRecord};
-use crate::model::NodeId;
+use crate::model::{NodeId, ServerName};
 
 /// Most members that are known at one time; datagrams that would bring more are dropped.
 pub const MAX_MEMBERS: usize = 4096;
@@ -202,11 +202,18 @@ impl Roster {
         self.entries.values().filter_map(|entry| entry.ask.map(|(next, _)| next)).min()
     }
 
-    /// The members that failed last, to be looked for when nobody else is left.
-    pub(crate) fn latest_failed(&self, count: usize) -> Vec<SocketAddr> {
-        let mut failed: Vec<_> = self.iter().filter(|entry| entry.standing == Standing::Failed).collect();
-        failed.sort_by_key(|entry| std::cmp::Reverse(entry.since));
-        failed.iter().take(count).map(|entry| entry.identity.address()).collect()
+    /// The members that failed, and when.
+    pub(crate) fn failed(&self) -> impl Iterator<Item = (SocketAddr, Duration)> {
+        let failed = self.iter().filter(|entry| entry.standing == Standing::Failed);
+        failed.map(|entry| (entry.identity.address(), entry.since))
+    }
+
+    /// Live members of that name, apart from one.
+    pub(crate) fn namesakes(&self, name: &ServerName, of: NodeId) -> Vec<Identity> {
+        let same = |entry: &&Entry| {
+            entry.identity.node_id() != of && entry.record.as_ref().is_some_and(|record| record.name == *name)
+        };
+        self.alive().filter(same).map(|entry| entry.identity).collect()
     }
 
     /// Drops departed members that are old or too many.
@@ -241,7 +248,7 @@ impl Roster {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{PoolName, ServerName};
+    use crate::model::PoolName;
 
     fn identity(node_id: u64) -> Identity {
         let address = SocketAddr::from(([10, 0, (node_id >> 8) as u8, node_id as u8], 7946));

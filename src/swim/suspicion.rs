@@ -21,12 +21,18 @@ pub(crate) struct Suspicions {
     open: BTreeMap<SocketAddr, Suspicion>,
 }
 
+/// How long a challenged member has to answer. Ten questions are lost together, or their answers, once in a thousand times
+/// when three of ten datagrams are; a second chance comes by gossip.
+const CHALLENGE: Duration = Duration::from_secs(1);
+
 /// A member that did not answer our probe. It objects by naming a higher incarnation of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Suspicion {
     pub(crate) suspect: Identity,
     pub(crate) incarnation: Incarnation,
     next: Duration,
+    /// When we give it up ourselves; foca does in all other cases.
+    pub(crate) verdict: Option<Duration>,
 }
 
 impl Suspicions {
@@ -35,9 +41,15 @@ impl Suspicions {
         let known = self.open.get(&suspect.address());
         let is_new = known.is_none_or(|known| (known.suspect, known.incarnation) != (suspect, incarnation));
         if is_new {
-            self.open.insert(suspect.address(), Suspicion { suspect, incarnation, next: now });
+            self.open.insert(suspect.address(), Suspicion { suspect, incarnation, next: now, verdict: None });
         }
         is_new
+    }
+
+    /// There is reason to think that it is gone: it is to answer within a second.
+    pub(crate) fn challenge(&mut self, now: Duration, suspect: Identity, incarnation: Incarnation) {
+        let verdict = Some(now + CHALLENGE);
+        self.open.insert(suspect.address(), Suspicion { suspect, incarnation, next: now, verdict });
     }
 
     /// Suspects to ask now; they count as asked.

@@ -9,8 +9,10 @@ use foca::{Error, Header, Identity as _, Incarnation, Message, OwnedNotification
 use rand::rngs::StdRng;
 
 use super::{Identity, Node, Output, Phase, Role, Swim, fork, tuning};
+use crate::model::NodeId;
 use crate::swim::{
     DropReason, MAX_MEMBERS,
+    cut_off::Turn,
     roster::Standing,
     suspicion::Suspicion,
     wire::{Ask, Datagram},
@@ -128,6 +130,7 @@ impl Node {
         let member = self.roster.set_alive(self.now, identity, asks).member();
         if !was_alive {
             out.push(Output::MemberUp(member));
+            self.settled(node_id, out);
         }
         if identity.role() == Role::Balancer {
             self.delivery.track(self.now, node_id);
@@ -140,9 +143,8 @@ impl Node {
     }
 
     fn renamed(&mut self, before: Identity, after: Identity, out: &mut Vec<Output>) {
-        let known = self.roster.get(before.node_id()).filter(|entry| entry.identity == before);
-        let was_alive = known.is_some_and(|entry| entry.is_alive());
-        if before.node_id() != after.node_id() && known.is_some() {
+        let is_known = self.roster.get(before.node_id()).is_some_and(|entry| entry.identity == before);
+        if before.node_id() != after.node_id() && is_known {
             self.contacts.forget_path(before.addr());
             self.delivery.forget(before.node_id());
             self.untrack(before.node_id(), true);
@@ -150,11 +152,15 @@ impl Node {
                 out.push(Output::MemberReplaced(member));
             }
             self.roster.remove(before.node_id());
+            self.settled(before.node_id(), out);
             self.awaited.remove(&before.node_id());
         }
-        // foca reports the newcomer as up only if its predecessor was down.
-        if was_alive {
+        // foca reports the newcomer as up only if it held the predecessor for down, which may have said goodbye to us.
+        if self.swim.iter_members().any(|member| *member.id() == after) {
             self.up(after, out);
+        } else if before.node_id() == after.node_id() && is_known {
+            // It came back and is down again, both at once for us.
+            self.gone(before, Standing::Failed, out);
         }
     }
 
@@ -164,10 +170,30 @@ impl Node {
         self.delivery.forget(identity.node_id());
         self.untrack(identity.node_id(), standing == Standing::Left);
         self.contacts.forget_path(identity.addr());
-        out.push(match standing {
-            Standing::Left => Output::MemberLeft(member),
-            Standing::Alive | Standing::Failed => Output::MemberDown(member),
-        });
+        match standing {
+            Standing::Left => {
+                out.push(Output::MemberLeft(member));
+                self.settled(identity.node_id(), out);
+            }
+            Standing::Alive | Standing::Failed => {
+                out.push(Output::MemberDown(member));
+                self.seeker.lost(self.now);
+                let alive = self.roster.alive().count();
+                let turn = self.cut_off.vanished(self.now, identity.node_id(), alive);
+                out.extend(turn.map(told));
+            }
+        }
+    }
+
+    /// A member is there, or gone for certain.
+    fn settled(&mut self, node_id: NodeId, out: &mut Vec<Output>) {
+        let alive = self.roster.alive().count();
+        out.extend(self.cut_off.settled(self.now, node_id, alive).map(told));
+    }
+
+    /// A cut that has lasted for too long ends.
+    pub(super) fn doubt(&mut self, out: &mut Vec<Output>) {
+        out.extend(self.cut_off.tick(self.now).map(told));
     }
 
     /// foca starts the time to object with each failed probe of a live member, whether or not that is the first.
@@ -183,8 +209,12 @@ impl Node {
     /// Asks those whom we suspect, and tells them so: whoever answers objects in the same breath.
     pub(super) fn ask_suspects(&mut self, out: &mut Vec<Output>) {
         for suspicion in self.suspicions.due(self.now) {
-            let Suspicion { suspect, incarnation, .. } = suspicion;
+            let Suspicion { suspect, incarnation, verdict, .. } = suspicion;
             match self.objection(suspect, incarnation) {
+                Objection::Missing if verdict.is_some_and(|verdict| verdict <= self.now) => {
+                    self.suspicions.close(&suspicion);
+                    self.judge(foca::Member::new(suspect, incarnation, State::Down), out);
+                }
                 Objection::Missing => {
                     let to = self.contacts.path(suspect.addr());
                     match accusation(*self.identity(), suspect, incarnation) {
@@ -199,6 +229,23 @@ impl Node {
                 Objection::TooLate => self.suspicions.close(&suspicion),
             }
         }
+    }
+
+    /// A member's name was taken by another one: it may be gone, since names are given to one process at a time. It is
+    /// asked at once; if it answers both stay.
+    pub(super) fn challenge(&mut self, rival: Identity, out: &mut Vec<Output>) {
+        let known = self.swim.iter_members().find(|member| *member.id() == rival);
+        let Some(incarnation) = known.map(foca::Member::incarnation) else { return };
+        self.judge(foca::Member::new(rival, incarnation, State::Suspect), out);
+        self.suspicions.challenge(self.now, rival, incarnation);
+        self.ask_suspects(out);
+    }
+
+    /// Tells foca what we found out about a member, and it tells the others.
+    fn judge(&mut self, verdict: foca::Member<Identity>, out: &mut Vec<Output>) {
+        let done = self.swim.apply_many(std::iter::once(verdict), true, &mut self.effects);
+        self.count(done);
+        self.flush(out);
     }
 
     fn objection(&self, suspect: Identity, incarnation: Incarnation) -> Objection {
@@ -301,6 +348,13 @@ impl Node {
             let known = self.swim.iter_members().any(|member| *member.id() == entry.identity);
             assert!(known, "who is alive in the roster is so in foca: {:?}", entry.identity);
         }
+    }
+}
+
+fn told(turn: Turn) -> Output {
+    match turn {
+        Turn::Begins { vanished, of } => Output::CutOff { vanished, of },
+        Turn::Ends { gone, lasted } => Output::CutOffEnds { gone, lasted },
     }
 }
 

@@ -26,11 +26,12 @@ use self::{joining::Pending, leaving::Phase, records::Awaited, telling::Allowanc
 use super::{
     Census, Counters, DrainProgress, DropReason, Identity, Member, MemberState, Role, ServiceRecord, canonical,
     contact::Contacts,
+    cut_off::CutOff,
     decisions::Decisions,
     push::Delivery,
     roster::{Entry, Roster},
     scheduler::Scheduler,
-    seeds::SeedKeeper,
+    seeds::{SeedKeeper, Seeker},
     suspicion::Suspicions,
     tuning,
     wire::{self, Datagram},
@@ -118,6 +119,22 @@ pub enum Output {
     MemberUp(Member),
     /// A member does not answer any more.
     MemberDown(Member),
+    /// More than half of the members vanished within five seconds: it is likelier that we are cut off. What was said of
+    /// these members, and what [`Output::MemberDown`] says from now on, is no reason to drop a server: the pool is kept and
+    /// its checks are trusted, until [`Output::CutOffEnds`].
+    CutOff {
+        /// Those who vanished.
+        vanished: Vec<NodeId>,
+        /// Members before, ourselves included.
+        of: usize,
+    },
+    /// At least half of the members are there again, or ten minutes have passed: what is said of members counts again.
+    CutOffEnds {
+        /// Those who are still gone.
+        gone: Vec<NodeId>,
+        /// How long it was.
+        lasted: Duration,
+    },
     /// A member said goodbye.
     MemberLeft(Member),
     /// A new boot has taken over a member's address: the old one is gone for certain.
@@ -162,6 +179,7 @@ pub struct Node {
     effects: AccumulatingRuntime<Identity>,
     timers: Scheduler,
     suspicions: Suspicions,
+    cut_off: CutOff,
     /// Size of the cluster that foca's settings are made for.
     tuned_for: usize,
     roster: Roster,
@@ -172,6 +190,7 @@ pub struct Node {
     hints_sent: Allowance,
     hints_heard: Allowance,
     keeper: SeedKeeper,
+    seeker: Seeker,
     contacts: Contacts,
     has_seeds: bool,
     address_is_given: bool,
@@ -196,6 +215,7 @@ impl Node {
             effects: AccumulatingRuntime::new(),
             timers: Scheduler::default(),
             suspicions: Suspicions::default(),
+            cut_off: CutOff::default(),
             tuned_for: 1,
             roster: Roster::default(),
             delivery,
@@ -205,6 +225,7 @@ impl Node {
             hints_sent: Allowance::default(),
             hints_heard: Allowance::default(),
             keeper: SeedKeeper::new(),
+            seeker: Seeker::default(),
             contacts: Contacts::default(),
             has_seeds,
             address_is_given,
@@ -221,7 +242,7 @@ impl Node {
         match input {
             Input::Datagram { from, bytes } => self.receive(canonical(from), bytes, out),
             Input::Tick => self.tick(out),
-            Input::SeedsResolved(addresses) => self.dial(&addresses, out),
+            Input::SeedsResolved(addresses) => self.dial_seeds(addresses, out),
             Input::LocalAddress(ip) => self.located(ip, out),
             Input::SetRecord(record) => self.set_record(record, out),
             Input::Applied { node_id, version, in_flight } => self.applied(node_id, version, in_flight, out),
@@ -243,7 +264,9 @@ impl Node {
             member.then(|| self.roster.next_ask()).flatten(),
             member.then(|| self.decisions.next_deadline()).flatten(),
             member.then(|| self.suspicions.next_deadline()).flatten(),
-            (member && self.has_somebody_to_dial()).then(|| self.keeper.next_deadline()),
+            (member && self.has_seeds).then(|| self.keeper.next_deadline()),
+            member.then(|| self.seeker.next_deadline()).flatten(),
+            member.then(|| self.cut_off.next_deadline()).flatten(),
             self.phase.next_deadline(),
         ]
         .into_iter()
@@ -290,6 +313,11 @@ impl Node {
         }
     }
 
+    /// The others that answer, by boot.
+    pub fn alive(&self) -> impl Iterator<Item = NodeId> {
+        self.roster.alive().map(|entry| entry.identity.node_id())
+    }
+
     /// What each live balancer has acknowledged of our record.
     pub fn drain_progress(&self) -> Vec<DrainProgress> {
         self.delivery.progress()
@@ -299,6 +327,11 @@ impl Node {
     /// request left here. True also when there is no balancer. Means something while the record says `Draining`.
     pub fn is_drained(&self) -> bool {
         self.delivery.is_drained()
+    }
+
+    /// Whether we think that it is us who are cut off: between [`Output::CutOff`] and [`Output::CutOffEnds`].
+    pub fn is_cut_off(&self) -> bool {
+        self.cut_off.since().is_some()
     }
 
     /// Totals since the start.
@@ -311,6 +344,7 @@ impl Node {
         let mut census = Census {
             unacknowledged: self.delivery.waiting_since().map(|since| self.now.saturating_sub(since)),
             decisions: self.decisions.len(),
+            cut_off: self.cut_off.since().map(|since| self.now.saturating_sub(since)),
             ..Census::default()
         };
         for Member { role, state, .. } in self.members() {
@@ -354,6 +388,8 @@ impl Node {
         if self.phase == Phase::Member {
             self.ask_suspects(out);
             self.keep_seeds(out);
+            self.seek_the_lost(out);
+            self.doubt(out);
             self.ask_for_records(out);
         }
         if self.phase.is_known() {

@@ -125,9 +125,14 @@ impl Node {
         self.roster.heard(self.now, node_id);
         let address = SocketAddr::new(sender.addr().ip(), record.port);
         let leaves = record.state == NodeState::Left;
+        // Whoever had that name until now: there are two, or it died without a word and came back elsewhere.
+        let rivals = if news == RecordNews::First { self.roster.namesakes(&record.name, node_id) } else { Vec::new() };
         out.push(Output::Record { record, address, role: sender.role(), news });
         if leaves {
             self.gone(sender, Standing::Left, out);
+        }
+        for rival in rivals {
+            self.challenge(rival, out);
         }
         Ok(())
     }

@@ -58,9 +58,9 @@ fn a_decision_reaches_every_balancer_and_nobody_else() {
 #[test]
 fn a_decision_arrives_although_half_of_all_datagrams_are_lost() {
     for seed in 0..10 {
-        let mut net = Net { seed, ..Net::default() };
+        let mut net = Net::new(seed);
         let ids = balancers(&mut net);
-        net.loss = 50;
+        net.weather = Weather::losing(0.5);
         let drain = decision(fixed(), AdminState::Drain, None, ids[0]);
         net.give(BALANCERS[0], Input::Tell(Told::Decision(drain.clone())));
         net.wait(ms(10_000), "telling", |net| {
