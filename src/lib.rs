@@ -33,6 +33,10 @@
 //! Floor 1 is pure: no clock, no randomness, no tasks, no files, no sockets; time and chance are arguments. `clippy.toml`
 //! lists what that means, and each of those rooms denies it.
 
+// The simulator's network is shared with the tests of `tests/sim`, which know this library by its name.
+#[cfg(test)]
+extern crate self as lb;
+
 pub mod model;
 
 pub mod balance;

@@ -151,8 +151,9 @@ async fn route(context: &Context, request: &request::Parts, body: Incoming) -> R
     }
     match request.uri.path() {
         "/metrics" => {
+            let gathered = gathered(context).await;
             let report = Report::collect(context, Instant::now());
-            rendered(metrics::render(&report), metrics::TEXT_FORMAT)
+            rendered(metrics::render(&report, gathered), metrics::TEXT_FORMAT)
         }
         "/healthz" => health(context, request.uri.query().unwrap_or_default()),
         "/members" => match members(context).await {
@@ -218,6 +219,14 @@ fn health(context: &Context, query: &str) -> Response<Full<Bytes>> {
         Some(pool) if pool.is_up() => text(StatusCode::OK, "ok\n"),
         Some(_) => text(StatusCode::SERVICE_UNAVAILABLE, "no server available\n"),
         None => text(StatusCode::NOT_FOUND, "no such pool\n"),
+    }
+}
+
+/// The numbers of the cluster. When it does not answer in time the others are told without them.
+async fn gathered(context: &Context) -> Vec<metrics::Gathered> {
+    match &context.figures {
+        Some(source) => timeout(MEMBERS_TIMEOUT, source()).await.unwrap_or_default(),
+        None => Vec::new(),
     }
 }
 

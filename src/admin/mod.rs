@@ -31,6 +31,7 @@ use std::{
 
 pub use http::serve;
 pub use members::{MemberRole, MemberRow, MemberStatus, MembersSource};
+pub use metrics::{Gathered, GatheredSource, Sample};
 pub use runtime::{RuntimeListener, commands, serve_runtime};
 
 use crate::{
@@ -58,6 +59,8 @@ pub struct Context {
     pub admin: bool,
     /// Asks for the members of the cluster; `None` when this balancer is in none.
     pub members: Option<MembersSource>,
+    /// Asks for the numbers of the cluster; `None` when this balancer is in none.
+    pub figures: Option<GatheredSource>,
     /// What a person should know before anything else, such as that the gossip is not sealed; shown above the tables.
     pub notes: Vec<String>,
     /// Lines of the access log that were lost because its reader was too slow.

@@ -9,6 +9,7 @@
 
 #[cfg(test)]
 mod alone;
+mod children;
 mod lifecycle;
 mod membership;
 mod readiness;
@@ -17,6 +18,7 @@ mod shell;
 mod signals;
 mod supervisor;
 
+pub use children::Expected;
 pub use membership::Membership;
 pub use settings::{AgentSettings, Orphans, RestartPolicy};
 pub use shell::run;

@@ -20,7 +20,7 @@ use rustix::{
 };
 use tokio::signal::unix::SignalKind;
 
-use super::{lifecycle::AppExit, settings::Orphans};
+use super::{children, lifecycle::AppExit, settings::Orphans};
 
 /// Why the application could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -143,7 +143,10 @@ impl Supervisor {
                         return exit;
                     }
                 }
-                Ok(Some((pid, _))) => tracing::debug!("reaped the orphan {pid}"),
+                Ok(Some((pid, status))) => {
+                    children::reaped(pid.as_raw_nonzero().get().unsigned_abs(), to_exit_status(status));
+                    tracing::debug!("reaped {pid}");
+                }
                 Ok(None) => return exit,
                 Err(Errno::INTR) => {}
                 // There are no children: somebody else took the application's status.

@@ -1,15 +1,14 @@
 //! Between the cluster and the pools.
 
-use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Instant};
+use std::{io, net::SocketAddr, sync::Arc, time::Instant};
 
 use crate::{
-    admin::{MemberRole, MemberRow, MemberStatus},
-    cluster::{self, Directory, Resolve, Seed},
+    cluster::{Directory, Resolve, Seed},
     config::{Advertise, Host, HostPort},
-    model::{NodeId, NodeState},
+    model::{NodeId, NodeState, Told},
     net::resolve,
     registry::{Command, MemberServer, Origin, Registry},
-    swim::{self, MemberState, Role, ServiceRecord},
+    swim::ServiceRecord,
 };
 
 /// Puts what the cluster says into the registry.
@@ -61,6 +60,13 @@ impl Directory for PoolDirectory {
     fn left(&mut self, node: NodeId) {
         self.apply(Command::MemberLeft(node));
     }
+
+    fn told(&mut self, told: Told) {
+        match told {
+            Told::Decision(decision) => self.apply(Command::Decided(decision)),
+            Told::Hint(hint) => self.registry.hint(&hint),
+        }
+    }
 }
 
 /// Looks names up for the cluster.
@@ -85,43 +91,4 @@ pub(super) fn seeds(join: &[HostPort]) -> Vec<Seed> {
 /// The advertised address, as the cluster wants it.
 pub(super) fn advertised(advertise: Option<Advertise>) -> Option<SocketAddr> {
     advertise.map(|Advertise { ip, port }| SocketAddr::new(ip, port.unwrap_or(0)))
-}
-
-/// The members as people see them.
-pub(super) async fn member_rows(member: cluster::Member) -> Vec<MemberRow> {
-    // A member that has ended knows nobody.
-    let members = member.members().await.unwrap_or_default();
-    members.iter().map(member_row).collect()
-}
-
-fn member_row(member: &swim::Member) -> MemberRow {
-    let swim::Member { node_id, name, address, role, state, since: _, record } = member;
-    let (role, is_node) = match role {
-        Role::Balancer => (MemberRole::Balancer, false),
-        Role::Node => (MemberRole::Node, true),
-    };
-    let mut tags = BTreeMap::new();
-    let mut leaving = false;
-    if let Some(record) = record {
-        tags.clone_from(&record.tags);
-        leaving = record.state == NodeState::Draining;
-        if is_node {
-            tags.insert("service".into(), record.service.to_string());
-            tags.insert("port".into(), record.port.to_string());
-            tags.insert("weight".into(), record.weight.to_string());
-            tags.insert("state".into(), record.state.to_string());
-        }
-        if !record.app_version.is_empty() {
-            tags.insert("version".into(), record.app_version.clone());
-        }
-    }
-    tags.insert("node".into(), node_id.to_string());
-    let (status, notes) = match state {
-        MemberState::Alive if leaving => (MemberStatus::Leaving, Vec::new()),
-        MemberState::Alive => (MemberStatus::Alive, Vec::new()),
-        MemberState::Suspect => (MemberStatus::Alive, vec!["did not answer lately".to_owned()]),
-        MemberState::Failed => (MemberStatus::Failed, Vec::new()),
-        MemberState::Left => (MemberStatus::Left, Vec::new()),
-    };
-    MemberRow { name: name.clone(), address: address.to_string(), status, role, tags, notes }
 }

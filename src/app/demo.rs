@@ -157,7 +157,7 @@ async fn run_webapp(number: usize, seed: SocketAddr, stopped: watch::Receiver<bo
         let _told_or_gone = stopped.wait_for(|stopped| *stopped).await;
         agent::Signal::Terminate
     });
-    run_node(socket, node, settings, Box::pin(stop.chain(futures_util::stream::pending()))).await?;
+    run_node(socket, node, settings, Vec::new(), Box::pin(stop.chain(futures_util::stream::pending()))).await?;
     app.abort();
     Ok(())
 }

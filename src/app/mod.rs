@@ -5,8 +5,11 @@
 
 mod cluster_link;
 mod demo;
+mod event_handlers;
+mod members;
 mod names;
 mod node;
+mod operators;
 mod query;
 mod reload;
 mod runtime_api;

@@ -1,14 +1,15 @@
 //! `lb agent`: a node of the cluster and the application that it stands for.
 
-use std::{io, net::UdpSocket, num::NonZeroU16};
+use std::{io, net::UdpSocket, num::NonZeroU16, sync::Arc};
 
-use futures_util::{Stream, StreamExt, stream::FuturesUnordered};
+use futures_util::{Stream, StreamExt, future::OptionFuture, stream::FuturesUnordered};
 
 use super::cluster_link::{Names, advertised, seeds};
+use super::event_handlers;
 use crate::{
     agent::{self, AgentSettings, Membership},
     cluster::{self, NoDirectory},
-    config::{Advertise, HostPort},
+    config::{Advertise, EventHandler, HostPort},
     model::{NodeState, PoolName, ServerName, Weight},
     swim::{Role, ServiceRecord},
 };
@@ -53,6 +54,7 @@ pub async fn run_node(
     socket: UdpSocket,
     node: NodeSettings,
     settings: AgentSettings,
+    handlers: Vec<EventHandler>,
     signals: impl Stream<Item = agent::Signal> + Unpin,
 ) -> Result<u8, NodeError> {
     let NodeSettings { name, service, port, weight, tags, join, advertise } = node;
@@ -64,6 +66,11 @@ pub async fn run_node(
     let (member, run) = cluster::join(socket, config, Names, NoDirectory)?;
     // The member runs beside the agent and ends with it.
     let mut member_runs = FuturesUnordered::from_iter([run]);
+    let mut handlers = std::pin::pin!(OptionFuture::from((!handlers.is_empty()).then(|| event_handlers::run(
+        member.clone(),
+        handlers,
+        Arc::default()
+    ))));
     let membership = Joined { member };
     let agent = std::pin::pin!(agent::run(settings, &membership, signals));
     let mut agent = futures_util::future::maybe_done(agent);
@@ -72,6 +79,7 @@ pub async fn run_node(
         tokio::select! {
             biased;
             Some(()) = member_runs.next() => {}
+            Some(()) = handlers.as_mut() => handlers.set(None.into()),
             () = agent.as_mut() => return Ok(agent.take_output().unwrap_or(1)),
         }
     }

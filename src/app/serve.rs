@@ -17,8 +17,11 @@ use tokio::{
 
 use super::{
     Bound, ConfigFile,
-    cluster_link::{Names, PoolDirectory, advertised, member_rows, seeds},
-    hostname, names, runtime_api, shortage,
+    cluster_link::{Names, PoolDirectory, advertised, seeds},
+    event_handlers::{self, HandlerCounters},
+    hostname,
+    members::{figures, member_rows},
+    names, operators, runtime_api, shortage,
     task::{Failures, Task},
     workers::{self, Entrance, Signal, WorkerParts},
 };
@@ -152,14 +155,15 @@ impl Balancer {
                 probe::watch_outliers(Arc::clone(&watched), std::future::pending())
             }),
         ];
-        let mut member = None;
+        let (mut member, handlers) = (None, Arc::default());
         if let (Some(gossip), Some(socket)) = (&config.gossip, gossip) {
             let (handle, run) = join_cluster(gossip, socket, &registry)?;
             tasks.push(Task::vital("the cluster's member", run, failures.clone()));
+            tasks.extend(cluster_tasks(gossip, &handle, &registry, &handlers)?);
             member = Some(handle);
         }
         let log_drops = log.as_ref().map(LogSink::drops).unwrap_or_default();
-        let context = Arc::new(admin_context(&config, &registry, member.clone(), started, log_drops));
+        let context = Arc::new(admin_context(&config, &registry, member.clone(), &handlers, started, log_drops));
         let socket_files = runtime_api::start(&config, runtime_api, &context, &mut tasks);
         if let Some(listener) = stats {
             let listener = Arc::new(listener);
@@ -373,10 +377,29 @@ fn join_cluster(
     Ok(cluster::join(tokio::net::UdpSocket::from_std(socket)?, config, Names, directory)?)
 }
 
+/// What is told to the cluster, and what is made of what it tells.
+fn cluster_tasks(
+    gossip: &Gossip,
+    member: &cluster::Member,
+    registry: &Arc<Registry>,
+    counters: &Arc<HandlerCounters>,
+) -> Result<Vec<Task>, StartError> {
+    let (name, telling, registry) = (ServerName::parse(&hostname())?, member.clone(), Arc::clone(registry));
+    let tell = move || operators::tell(Arc::clone(&registry), telling.clone(), name.clone());
+    let mut tasks = vec![Task::keep("telling the other balancers", tell)];
+    if !gossip.event_handlers.is_empty() {
+        let (member, handlers, counters) = (member.clone(), gossip.event_handlers.clone(), Arc::clone(counters));
+        let run = move || event_handlers::run(member.clone(), handlers.clone(), Arc::clone(&counters));
+        tasks.push(Task::keep("the event handlers", run));
+    }
+    Ok(tasks)
+}
+
 fn admin_context(
     config: &Config,
     registry: &Arc<Registry>,
     member: Option<cluster::Member>,
+    handlers: &Arc<HandlerCounters>,
     started: SystemTime,
     log_drops: Arc<AtomicU64>,
 ) -> admin::Context {
@@ -390,8 +413,14 @@ fn admin_context(
         refresh: stats.map(|stats| stats.refresh).unwrap_or_default(),
         admin: stats.is_some_and(|stats| stats.admin),
         notes: member.iter().map(|_| unsealed.to_owned()).collect(),
-        members: member
-            .map(|member| -> admin::MembersSource { Box::new(move || Box::pin(member_rows(member.clone()))) }),
+        figures: member.clone().map(|member| -> admin::GatheredSource {
+            let handlers = Arc::clone(handlers);
+            Box::new(move || Box::pin(figures(member.clone(), Arc::clone(&handlers))))
+        }),
+        members: member.map(|member| -> admin::MembersSource {
+            let registry = Arc::clone(registry);
+            Box::new(move || Box::pin(member_rows(member.clone(), Arc::clone(&registry))))
+        }),
         log_drops,
     }
 }

@@ -12,8 +12,8 @@ use http::uri::PathAndQuery;
 use crate::{
     agent::RestartPolicy,
     config::{
-        AddressError, Advertise, CheckChoice, CookieModeChoice, GOSSIP_PORT, GossipChoice, HostPort, ListenAddress,
-        LogFormat, MAX_LIMIT, Overrides, RuntimeBind, StaticServer, parse_duration,
+        AddressError, Advertise, CheckChoice, CookieModeChoice, EventHandler, GOSSIP_PORT, GossipChoice, HostPort,
+        ListenAddress, LogFormat, MAX_LIMIT, Overrides, RuntimeBind, StaticServer, parse_duration,
     },
     model::{Algorithm, PoolName, ServerName, Weight},
 };
@@ -92,6 +92,10 @@ pub(super) struct ServeArgs {
     /// Another member; repeatable. A balancer alone needs none.
     #[arg(long, value_name = "HOST[:PORT]", env = "LB_JOIN", value_delimiter = ' ', value_parser = seed)]
     join: Vec<HostPort>,
+    /// Run a command (sh -c) when something happens to a member: 'member-join,member-leave=/on-change', or '/on-change' for
+    /// all; repeatable. It gets what Serf's handlers get.
+    #[arg(long, value_name = "[EVENT,..=]CMD", env = "LB_EVENT_HANDLER", value_delimiter = '\n')]
+    event_handler: Vec<EventHandler>,
     /// A server known beforehand; repeatable.
     #[arg(
         long,
@@ -147,6 +151,7 @@ impl ServeArgs {
             gossip,
             advertise,
             join,
+            event_handler,
             server,
             server_maxconn,
             balance,
@@ -168,6 +173,7 @@ impl ServeArgs {
             gossip,
             advertise,
             join,
+            event_handlers: event_handler,
             servers: server,
             server_maxconn,
             balance,
@@ -224,6 +230,10 @@ pub(super) struct AgentArgs {
     /// Something that people and scripts should know of this node, without spaces; repeatable.
     #[arg(long, value_name = "K=V", env = "LB_TAG", value_delimiter = ' ', value_parser = tag)]
     pub(super) tag: Vec<(String, String)>,
+    /// Run a command (sh -c) when something happens to a member: 'member-join,member-leave=/on-change', or '/on-change' for
+    /// all; repeatable. It gets what Serf's handlers get.
+    #[arg(long, value_name = "[EVENT,..=]CMD", env = "LB_EVENT_HANDLER", value_delimiter = '\n')]
+    pub(super) event_handler: Vec<EventHandler>,
     /// The app and its arguments; without, somebody else runs it.
     #[arg(last = true, value_name = "COMMAND")]
     pub(super) command: Vec<std::ffi::OsString>,
@@ -238,6 +248,9 @@ pub(super) struct MembersArgs {
     /// How to print them: in columns, as 'serf members' does, or as one JSON array.
     #[arg(long, value_name = "FORMAT", env = "LB_FORMAT", default_value = "text")]
     pub(super) format: MembersFormat,
+    /// Also tell since when each is what it is (text alone; JSON always does).
+    #[arg(long)]
+    pub(super) detailed: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -119,6 +119,7 @@ async fn run_agent(args: AgentArgs) -> Result<ExitCode, Failure> {
         drain_timeout,
         restart,
         tag,
+        event_handler,
         command,
     } = args;
     let name = match name {
@@ -138,15 +139,15 @@ async fn run_agent(args: AgentArgs) -> Result<ExitCode, Failure> {
         command,
         orphans: Orphans::Reap,
     };
-    let status = run_node(socket, node, settings, signals).await.map_err(Failure::start)?;
+    let status = run_node(socket, node, settings, event_handler, signals).await.map_err(Failure::start)?;
     Ok(ExitCode::from(status))
 }
 
 #[expect(clippy::print_stdout, reason = "this is where the program speaks to its user")]
 async fn show_members(args: MembersArgs) -> Result<ExitCode, Failure> {
-    let MembersArgs { stats, format } = args;
+    let MembersArgs { stats, format, detailed } = args;
     let members = query_members(&stats).await.map_err(Failure::start)?;
-    print!("{}", render(&members, format));
+    print!("{}", render(&members, format, detailed));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::{
-    model::NodeId,
+    model::{NodeId, Told},
     swim::{Role, ServiceRecord},
 };
 
@@ -24,6 +24,10 @@ pub trait Directory {
     /// A node is gone for certain: it said so, right after a last record with the state `Left`, or another boot has its
     /// address.
     fn left(&mut self, node: NodeId);
+
+    /// Another balancer tells something of a server: a decision of an operator, which holds from now on, or that its
+    /// checks found it up or down, on which it should be checked here.
+    fn told(&mut self, _told: Told) {}
 }
 
 /// The directory of a member that spreads no requests.

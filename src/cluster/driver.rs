@@ -17,16 +17,17 @@ use tokio::{
 };
 
 use super::{
-    Directory, Member, Resolve, Seed, Totals,
+    Directory, Member, Resolve, Seed, Totals, View,
     address::{default_ip, local_ip_toward},
     directory::is_node,
+    events::Watchers,
     handle::Command,
     log,
     resolve::{Lookup, look_up},
 };
 use crate::{
     model::NodeId,
-    swim::{Identity, IdentityError, Input, Node, NodeConfig, Output, RecordError, Role, ServiceRecord},
+    swim::{Identity, IdentityError, Input, Node, NodeConfig, Output, RecordError, Role, ServiceRecord, canonical},
 };
 
 /// What the core's clock advances by at most in one turn.
@@ -92,7 +93,7 @@ pub fn join<R: Resolve, D: Directory>(
     tracing::info!(address = %identity.address(), %role, node_id = %node_id, "cluster member started");
     let node_config = NodeConfig { identity, address_is_given, has_seeds: !seeds.is_empty(), record };
     let node = Node::new(node_config, StdRng::from_rng(&mut rand::rng()));
-    let (member, requests) = Member::new();
+    let (member, requests) = Member::new(node_id);
     let driver = Driver {
         role,
         socket,
@@ -105,6 +106,7 @@ pub fn join<R: Resolve, D: Directory>(
         drains: Vec::new(),
         leavers: Vec::new(),
         gone: false,
+        watchers: Watchers::default(),
         totals: Totals::default(),
     };
     Ok((member, driver.run(requests, resolver)))
@@ -134,6 +136,7 @@ struct Driver<D> {
     drains: Vec<oneshot::Sender<()>>,
     leavers: Vec<oneshot::Sender<()>>,
     gone: bool,
+    watchers: Watchers,
     totals: Totals,
 }
 
@@ -151,6 +154,7 @@ impl<D: Directory> Driver<D> {
             if self.node.is_drained() {
                 release(&mut self.drains);
             }
+            self.watchers.reap(Instant::now(), &self.node);
             for position in std::mem::take(&mut self.wanted) {
                 let seed = self.lookups[position].seed.clone();
                 let resolver = &resolver;
@@ -189,6 +193,9 @@ impl<D: Directory> Driver<D> {
             match self.socket.try_recv_from(buffer) {
                 Ok((length, from)) => {
                     let bytes = buffer.get(..length).unwrap_or_default();
+                    for lookup in &mut self.lookups {
+                        lookup.heard(canonical(from));
+                    }
                     self.feed(Input::Datagram { from, bytes }).await;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
@@ -210,10 +217,13 @@ impl<D: Directory> Driver<D> {
             }
             Command::SetRecord(record) => self.feed(Input::SetRecord(*record)).await,
             Command::Members(answer) => drop(answer.send(self.node.members())),
-            Command::Totals(answer) => {
-                let protocol = self.node.counters().clone();
-                drop(answer.send(Totals { protocol, ..self.totals.clone() }));
+            Command::Totals(answer) => drop(answer.send(self.totals())),
+            Command::View(answer) => {
+                let (now, members, census) = (self.clock.time, self.node.members(), self.node.census());
+                drop(answer.send(View { now, members, census, totals: self.totals() }));
             }
+            Command::Tell(told) => self.feed(Input::Tell(told)).await,
+            Command::Watch(answer) => drop(answer.send(self.watchers.add(&self.node))),
             Command::DrainProgress(answer) => drop(answer.send(self.node.drain_progress())),
             Command::Drained(answer) => self.drains.push(answer),
             Command::Leave(answer) => {
@@ -221,6 +231,11 @@ impl<D: Directory> Driver<D> {
                 self.feed(Input::Leave).await;
             }
         }
+    }
+
+    fn totals(&self) -> Totals {
+        let protocol = self.node.counters().clone();
+        Totals { protocol, lost_events: self.watchers.lost, ..self.totals.clone() }
     }
 
     /// Hands something to the core and does what it wants, which may be answered with more.
@@ -238,6 +253,7 @@ impl<D: Directory> Driver<D> {
     }
 
     async fn perform(&mut self, output: Output) -> Option<Input<'static>> {
+        self.watchers.observe(&self.node, &output);
         match output {
             Output::Send { to, bytes } => self.send(to, &bytes).await,
             Output::ResolveSeeds => {
@@ -261,9 +277,18 @@ impl<D: Directory> Driver<D> {
             }
             Output::MemberDown(member) => {
                 log::down(self.role, &member);
-                if is_node(member.role) {
+                if is_node(member.role) && !self.node.is_cut_off() {
                     self.directory.down(member.node_id);
                 }
+            }
+            Output::CutOff { vanished, of } => {
+                log::cut_off(self.role, vanished.len(), of);
+                // Those who went first were believed to be down. Of others than nodes the pool knows nothing.
+                vanished.into_iter().for_each(|node| self.directory.up(node));
+            }
+            Output::CutOffEnds { gone, lasted } => {
+                log::cut_off_ends(self.role, gone.len(), lasted);
+                gone.into_iter().for_each(|node| self.directory.down(node));
             }
             Output::MemberLeft(member) => {
                 log::left(&member);
@@ -280,6 +305,7 @@ impl<D: Directory> Driver<D> {
             Output::Renewed(identity) => log::renewed(&identity),
             Output::Identified(identity) => log::identified(&identity),
             Output::AddressMismatch { advertised, observed, ours } => log::mismatch(advertised, observed, ours),
+            Output::Told(told) => self.directory.told(told),
             Output::Gone => self.gone = true,
         }
         None

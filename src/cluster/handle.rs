@@ -1,10 +1,13 @@
 //! The handle by which the rest of the program speaks to the running member.
 
+use std::time::Duration;
+
 use tokio::sync::{mpsc, oneshot};
 
+use super::events::Event;
 use crate::{
-    model::NodeState,
-    swim::{Counters, DrainProgress, RecordError, ServiceRecord},
+    model::{NodeId, NodeState, Told},
+    swim::{Census, Counters, DrainProgress, RecordError, ServiceRecord},
 };
 
 /// The member does not run any more: it has left, or its future was dropped.
@@ -15,6 +18,7 @@ pub struct Stopped;
 /// A running member, for anybody who wants to speak to it. Requests are answered in order.
 #[derive(Clone, Debug)]
 pub struct Member {
+    node_id: NodeId,
     commands: mpsc::Sender<Command>,
 }
 
@@ -27,6 +31,21 @@ pub struct Totals {
     pub send_errors: u64,
     /// Failed reads of the socket.
     pub receive_errors: u64,
+    /// Events that were lost because whoever watches was too slow.
+    pub lost_events: u64,
+}
+
+/// What a member knows at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    /// The moment, on the clock of [`crate::swim::Member::since`].
+    pub now: Duration,
+    /// Everybody, the member itself first.
+    pub members: Vec<crate::swim::Member>,
+    /// Them in numbers.
+    pub census: Census,
+    /// Totals since the start.
+    pub totals: Totals,
 }
 
 /// A request of the handle.
@@ -35,6 +54,9 @@ pub(super) enum Command {
     SetRecord(Box<ServiceRecord>),
     Members(oneshot::Sender<Vec<crate::swim::Member>>),
     Totals(oneshot::Sender<Totals>),
+    View(oneshot::Sender<View>),
+    Tell(Told),
+    Watch(oneshot::Sender<mpsc::Receiver<Event>>),
     DrainProgress(oneshot::Sender<Vec<DrainProgress>>),
     Drained(oneshot::Sender<()>),
     Leave(oneshot::Sender<()>),
@@ -42,9 +64,14 @@ pub(super) enum Command {
 
 impl Member {
     /// A handle and the end at which its requests come out.
-    pub(super) fn new() -> (Self, mpsc::Receiver<Command>) {
+    pub(super) fn new(node_id: NodeId) -> (Self, mpsc::Receiver<Command>) {
         let (commands, requests) = mpsc::channel(64);
-        (Self { commands }, requests)
+        (Self { node_id, commands }, requests)
+    }
+
+    /// The boot that this member is.
+    pub fn node_id(&self) -> NodeId {
+        self.node_id
     }
 
     /// Changes the state in our record and tells every balancer.
@@ -80,6 +107,31 @@ impl Member {
     /// When the member has stopped.
     pub async fn totals(&self) -> Result<Totals, Stopped> {
         self.ask(Command::Totals).await
+    }
+
+    /// Everything that the member knows now, in one piece.
+    ///
+    /// # Errors
+    /// When the member has stopped.
+    pub async fn view(&self) -> Result<View, Stopped> {
+        self.ask(Command::View).await
+    }
+
+    /// Tells the other balancers of a decision, surely, or of a turn of a server's health, if nothing gets lost.
+    ///
+    /// # Errors
+    /// When the member has stopped.
+    pub async fn tell(&self, told: Told) -> Result<(), Stopped> {
+        self.commands.send(Command::Tell(told)).await.map_err(|_| Stopped)
+    }
+
+    /// What happens to members from now on, after a `member-join` for each that is there. Whoever lets more than a thousand
+    /// events wait loses some.
+    ///
+    /// # Errors
+    /// When the member has stopped.
+    pub async fn watch(&self) -> Result<mpsc::Receiver<Event>, Stopped> {
+        self.ask(Command::Watch).await
     }
 
     /// What each balancer has acknowledged of our record.

@@ -1,6 +1,6 @@
 //! What the cluster does, for a person at three in the morning.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use crate::{
     model::NodeState,
@@ -45,6 +45,32 @@ pub(super) fn down(ours: Role, member: &Member) {
             tracing::warn!(%name, %address, %role, "member-failed: it does not answer the cluster any more");
         }
         (Role::Node, Role::Node) => tracing::debug!(%name, %address, %role, "member-failed"),
+    }
+}
+
+/// More than half of the members vanished together.
+pub(super) fn cut_off(ours: Role, vanished: usize, of: usize) {
+    match ours {
+        Role::Balancer => tracing::warn!(
+            "{vanished} of {of} members vanished within 5 s: this balancer seems to be cut off from the cluster. Its pools \
+             are kept, and checks alone decide who gets requests"
+        ),
+        Role::Node => {
+            tracing::warn!(
+                "{vanished} of {of} members vanished within 5 s: this node seems to be cut off from the cluster"
+            );
+        }
+    }
+}
+
+/// They are back, or have been gone for too long.
+pub(super) fn cut_off_ends(ours: Role, gone: usize, lasted: Duration) {
+    let lasted = lasted.as_secs();
+    match ours {
+        Role::Balancer => tracing::info!(
+            "after {lasted} s the cluster's word on its members counts again; {gone} of those that vanished are still gone"
+        ),
+        Role::Node => tracing::info!("no longer cut off after {lasted} s; {gone} members are still gone"),
     }
 }
 

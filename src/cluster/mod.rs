@@ -10,6 +10,7 @@
 mod address;
 mod directory;
 mod driver;
+mod events;
 mod handle;
 mod log;
 mod resolve;
@@ -19,5 +20,6 @@ mod tests;
 pub use address::{default_ip, local_ip_toward};
 pub use directory::{Directory, NoDirectory};
 pub use driver::{Config, JoinError, join};
-pub use handle::{Member, Stopped, Totals};
+pub use events::{Event, Subject, tags};
+pub use handle::{Member, Stopped, Totals, View};
 pub use resolve::{Resolve, Seed};

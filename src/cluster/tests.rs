@@ -222,3 +222,106 @@ fn sockets_bound_to_all_addresses_of_both_families_find_each_other() {
         assert_eq!((totals.send_errors, totals.protocol.dropped), (0, BTreeMap::new()));
     });
 }
+
+/// A name whose addresses change, as an orchestrator changes them.
+#[derive(Clone, Default)]
+struct Changing(Rc<RefCell<Vec<SocketAddr>>>);
+
+impl Resolve for Changing {
+    async fn resolve(&self, _host: &str, _port: u16) -> std::io::Result<Vec<SocketAddr>> {
+        Ok(self.0.borrow().clone())
+    }
+}
+
+fn by_name(role: Role, name: &str) -> Config {
+    Config { seeds: vec![Seed { host: "ha".into(), port: 7946 }], ..config(role, name, &[]) }
+}
+
+/// An address where nobody answers.
+async fn nobody(at: &str) -> SocketAddr {
+    bind(at).await.1
+}
+
+#[test]
+fn every_address_of_a_name_is_tried_and_one_seed_that_is_gone_for_good_is_none_the_matter() {
+    run(async {
+        let (socket, balancer) = bind("127.0.0.1:0").await;
+        let pool = Pool::default();
+        let (_balancer, _) = start(socket, config(Role::Balancer, "lb1", &[]), NoNames, pool.clone());
+        let names = Changing::default();
+        *names.0.borrow_mut() = vec![nobody("[::1]:0").await, nobody("127.0.0.1:0").await, balancer];
+        let (_first, _) = start(bind("[::]:0").await.0, by_name(Role::Node, "web1"), names, NoDirectory);
+        let seeds = [nobody("127.0.0.1:0").await, balancer];
+        let (_second, _) = start(bind("127.0.0.1:0").await.0, config(Role::Node, "web2", &seeds), NoNames, NoDirectory);
+        wait("both are in the pool", async || pool.names() == ["web1", "web2"]).await;
+    });
+}
+
+#[test]
+fn a_balancer_that_comes_back_at_another_address_of_its_name_is_found() {
+    run(async {
+        let names = Changing::default();
+        let (_node, _) = start(bind("127.0.0.1:0").await.0, by_name(Role::Node, "web1"), names.clone(), NoDirectory);
+        for _ in 0..2 {
+            let (socket, address) = bind("127.0.0.1:0").await;
+            let pool = Pool::default();
+            let (_balancer, running) = start(socket, config(Role::Balancer, "lb1", &[]), NoNames, pool.clone());
+            *names.0.borrow_mut() = vec![address];
+            wait("it is in the pool", async || pool.names() == ["web1"]).await;
+            running.abort();
+            let _ = running.await;
+        }
+    });
+}
+
+#[test]
+fn a_member_is_the_same_by_ipv4_and_by_ipv6() {
+    run(async {
+        let (socket, bound) = bind("[::]:0").await;
+        let pool = Pool::default();
+        let (at_balancer, _) = start(socket, config(Role::Balancer, "lb1", &[]), NoNames, pool.clone());
+        let port = bound.port();
+        let names = Changing::default();
+        *names.0.borrow_mut() = vec![
+            SocketAddr::from((std::net::Ipv4Addr::LOCALHOST.to_ipv6_mapped(), port)),
+            SocketAddr::from(([127, 0, 0, 1], port)),
+        ];
+        let (at_node, _) = start(bind("[::]:0").await.0, by_name(Role::Node, "web1"), names, NoDirectory);
+        let by_six = config(Role::Node, "web2", &[SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, port))]);
+        let (_other, _) = start(bind("[::1]:0").await.0, by_six, NoNames, NoDirectory);
+        wait("both are in the pool", async || pool.names() == ["web1", "web2"]).await;
+        let servers: Vec<_> =
+            pool.0.borrow().servers.values().map(|(record, at)| (record.name.to_string(), at.ip())).collect();
+        assert!(servers.contains(&("web1".into(), std::net::Ipv4Addr::LOCALHOST.into())), "{servers:?}");
+        assert!(servers.contains(&("web2".into(), std::net::Ipv6Addr::LOCALHOST.into())), "{servers:?}");
+        let balancers = at_node.members().await.unwrap().into_iter().filter(|member| member.role == Role::Balancer);
+        assert_eq!(balancers.count(), 1, "by whatever name it was dialled");
+        assert_eq!(at_balancer.members().await.unwrap().len(), 3);
+    });
+}
+
+#[test]
+fn whoever_watches_is_told_who_joins_changes_and_goes_in_order() {
+    use crate::model::MemberEvent::{Failed, Join, Leave, Update};
+    run(async {
+        let (socket, balancer) = bind("127.0.0.1:0").await;
+        let (at_balancer, _) = start(socket, config(Role::Balancer, "lb1", &[]), NoNames, Pool::default());
+        let mut events = at_balancer.watch().await.unwrap();
+        let mut next = async |name: &str| {
+            let event = tokio::time::timeout(Duration::from_secs(20), events.recv()).await.unwrap().unwrap();
+            assert_eq!((&*event.member.name, &*event.ourselves.name), (name, "lb1"));
+            (event.kind, event.member.tags.get("state").cloned().unwrap_or_default())
+        };
+        assert_eq!(next("lb1").await, (Join, String::new()));
+        let (first, _) = node("web1", balancer).await;
+        assert_eq!(next("web1").await, (Join, "ready".into()));
+        first.set_state(NodeState::Draining).await.unwrap();
+        assert_eq!(next("web1").await, (Update, "draining".into()));
+        first.leave().await;
+        assert_eq!(next("web1").await.0, Leave);
+        let (_second, running) = node("web2", balancer).await;
+        assert_eq!(next("web2").await.0, Join);
+        running.abort();
+        assert_eq!(next("web2").await.0, Failed);
+    });
+}

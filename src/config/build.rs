@@ -13,8 +13,9 @@ use toml::Spanned;
 
 use self::{cookie::override_cookie, health::waits_in_vain};
 use super::{
-    Advertise, CheckChoice, Config, DEFAULT_FRONTEND, DEFAULT_POOL, Gossip, GossipChoice, HostPort, Limits,
-    ListenAddress, Listener, Overrides, Pool, PoolPolicy, Problems, StaticServer, Stats, Timeouts, UpgradeProtocol,
+    Advertise, CheckChoice, Config, DEFAULT_FRONTEND, DEFAULT_POOL, EventHandler, Gossip, GossipChoice, HostPort,
+    Limits, ListenAddress, Listener, Overrides, Pool, PoolPolicy, Problems, StaticServer, Stats, Timeouts,
+    UpgradeProtocol,
     checker::Checker,
     raw::{
         Number, RawConfig, RawGossip, RawLimits, RawListener, RawLog, RawPool, RawQueue, RawServer, RawStats,
@@ -208,12 +209,16 @@ impl Checker<'_> {
     }
 
     fn gossip(&mut self, raw: RawGossip) -> Gossip {
-        let RawGossip { bind, advertise, join } = raw;
+        let RawGossip { bind, advertise, join, event_handler } = raw;
         let seed = |text: &str| HostPort::parse_or(text, GOSSIP_PORT);
         Gossip {
             bind: self.parse(bind, "bind").unwrap_or(ListenAddress::any(GOSSIP_PORT)),
             advertise: self.parse::<Advertise>(advertise, "advertise"),
             join: join.into_iter().filter_map(|join| self.convert(join, "join", seed)).collect(),
+            event_handlers: event_handler
+                .into_iter()
+                .filter_map(|handler| self.convert(handler, "event-handler", str::parse::<EventHandler>))
+                .collect(),
         }
     }
 
@@ -281,6 +286,7 @@ fn override_with(config: &mut Config, overrides: &Overrides, checker: &mut Check
         gossip,
         advertise,
         join,
+        event_handlers,
         servers,
         server_maxconn,
         balance,
@@ -327,12 +333,16 @@ fn override_with(config: &mut Config, overrides: &Overrides, checker: &mut Check
     if !runtime_api.is_empty() {
         config.runtime_api.get_or_insert_default().bind.clone_from(runtime_api);
     }
+    if *gossip == Some(GossipChoice::Off) && !event_handlers.is_empty() {
+        checker.note(None, "--gossip off leaves nothing to handle: drop it, or --event-handler");
+    }
     if *gossip == Some(GossipChoice::Off) && (!join.is_empty() || advertise.is_some()) {
         checker.note(None, "--gossip off leaves nothing to join or to advertise: drop it, or --join and --advertise");
     }
     if let Some(member) = &mut config.gossip {
         member.advertise = advertise.or(member.advertise);
         member.join.extend(join.iter().cloned());
+        member.event_handlers.extend(event_handlers.iter().cloned());
     }
     match (gossip, &mut config.gossip) {
         (Some(GossipChoice::Off), member) => *member = None,

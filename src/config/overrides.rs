@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroUsize, str::FromStr, time::Duration};
 
-use super::{Advertise, HostPort, ListenAddress, LogFormat, MAX_LIMIT, RuntimeBind, StaticServer};
+use super::{Advertise, EventHandler, HostPort, ListenAddress, LogFormat, MAX_LIMIT, RuntimeBind, StaticServer};
 use crate::model::{Algorithm, CheckKind, ServerName, Weight};
 
 /// What the command line says; `None` and empty lists leave the file's word.
@@ -18,6 +18,8 @@ pub struct Overrides {
     pub runtime_api: Vec<RuntimeBind>,
     /// The cluster member.
     pub gossip: Option<GossipChoice>,
+    /// `--event-handler`
+    pub event_handlers: Vec<EventHandler>,
     /// What other members should dial.
     pub advertise: Option<Advertise>,
     /// Other members.

@@ -156,6 +156,7 @@ pub(super) struct RawGossip {
     pub(super) bind: Option<Text>,
     pub(super) advertise: Option<Text>,
     pub(super) join: Vec<Text>,
+    pub(super) event_handler: Vec<Text>,
 }
 
 #[derive(Debug, Default, Deserialize)]

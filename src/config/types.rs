@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Advertise, HostPort, ListenAddress, RuntimeApi, UpgradeProtocol};
+use super::{Advertise, EventHandler, HostPort, ListenAddress, RuntimeApi, UpgradeProtocol};
 use crate::model::{
     Algorithm, CheckPolicy, CookiePolicy, Networks, OutlierPolicy, PoolName, RetryOn, ServerName, Weight,
 };
@@ -187,6 +187,8 @@ pub struct Gossip {
     pub advertise: Option<Advertise>,
     /// Other members.
     pub join: Vec<HostPort>,
+    /// Commands for what happens to members.
+    pub event_handlers: Vec<EventHandler>,
 }
 
 /// How long things may take. The defaults are HAProxy's usual ones.

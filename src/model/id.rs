@@ -10,7 +10,7 @@ use std::{fmt, sync::Arc};
 pub struct ServerId(pub u64);
 
 /// Identity of one boot of a cluster node, drawn at random when it starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct NodeId(pub u64);
 
 impl fmt::Display for NodeId {

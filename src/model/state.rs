@@ -12,6 +12,17 @@ pub enum AdminState {
     Maint,
 }
 
+impl AdminState {
+    /// The word that operators use.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Drain => "drain",
+            Self::Maint => "maint",
+        }
+    }
+}
+
 /// What a node says of itself in its service record. A server from the configuration is always `Ready`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, serde::Serialize, serde::Deserialize)]
 pub enum NodeState {

@@ -66,10 +66,14 @@ async fn notes(registry: &Registry, not_before: Option<Instant>) {
     registry.signals().trouble.notified().await;
 }
 
-/// Hands in what requests met, all of it as one change, and has the next check of each server come at once.
+/// Hands in what requests met, all of it as one change, and has the next check of each server come at once; that of servers
+/// about which others know better as well.
 fn take_notes(registry: &Registry, schedule: &mut Schedule, now: Instant) {
     let snapshot = registry.snapshot();
     let servers = snapshot.pools.iter().flat_map(|pool| &pool.servers);
+    for doubtful in servers.clone().filter(|server| server.live.take_doubt()) {
+        schedule.doubt(now, doubtful.id);
+    }
     let met = servers.filter_map(|server| Some((server.id, server.live.take_trouble()?)));
     let troubles: Vec<_> = met.filter(|(server, _)| schedule.trouble(now, *server)).collect();
     if !troubles.is_empty() {

@@ -166,9 +166,22 @@ impl Schedule {
     /// Requests have met a failure of the server: its next check is due at once, and one that has been in flight for long
     /// is given up for it. Whether the failure counts; it does not so soon after another.
     pub(super) fn trouble(&mut self, now: Instant, server: ServerId) -> bool {
+        let is_up = self.entries.get(&server).is_some_and(|entry| entry.target.health.is_up());
+        is_up && self.hurry(now, server, TROUBLE_GAP)
+    }
+
+    /// Somebody else has found something about the server that we have not: its next check is due at once, though not more
+    /// often because of that than once in each of its intervals, whatever anybody says.
+    pub(super) fn doubt(&mut self, now: Instant, server: ServerId) {
+        let interval = self.entries.get(&server).map(|entry| entry.target.policy.interval);
+        if let Some(interval) = interval {
+            self.hurry(now, server, interval.clamp(TROUBLE_GAP, INTERVALS.1));
+        }
+    }
+
+    fn hurry(&mut self, now: Instant, server: ServerId, gap: Duration) -> bool {
         let Some(entry) = self.entries.get_mut(&server) else { return false };
-        let is_soon = entry.troubled.is_some_and(|last| now.saturating_duration_since(last) < TROUBLE_GAP);
-        if is_soon || !entry.target.health.is_up() {
+        if entry.troubled.is_some_and(|last| now.saturating_duration_since(last) < gap) {
             return false;
         }
         entry.troubled = Some(now);

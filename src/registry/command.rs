@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use super::{feedback::Trouble, operation::Operation};
 use crate::{
     config,
-    model::{CheckReport, Ejection, NodeId, NodeState, PoolName, ServerId, ServerName, Weight},
+    model::{CheckReport, Decision, Ejection, NodeId, NodeState, PoolName, ServerId, ServerName, Weight},
 };
 
 /// One change of the pools.
@@ -39,6 +39,8 @@ pub enum Command {
     },
     /// An operator wants something of servers.
     Operate(Vec<(ServerId, Operation)>),
+    /// An operator wanted something of a server on another balancer of the cluster.
+    Decided(Decision),
     /// Requests met failures of these servers. What no request can cause counts as a failed check while its server is up.
     /// All at once: a network that breaks is one change, however many servers are behind it.
     Troubled(Vec<(ServerId, Trouble)>),

@@ -5,7 +5,7 @@
 //! thousand failures in a second are one note, and no request ever waits.
 
 use std::sync::atomic::{
-    AtomicU8, AtomicU32, AtomicU64,
+    AtomicBool, AtomicU8, AtomicU32, AtomicU64,
     Ordering::{AcqRel, Relaxed},
 };
 
@@ -90,6 +90,8 @@ pub(super) struct Feedback {
     gateway: AtomicU32,
     /// A bit for each strike.
     strikes: AtomicU8,
+    /// Somebody else has reason to doubt what is believed of it.
+    doubt: AtomicBool,
 }
 
 /// Requests of one worker to one server, and those that failed.
@@ -102,7 +104,7 @@ pub(super) struct Tally {
 /// Wakes those who follow the notes.
 #[derive(Debug, Default)]
 pub struct Signals {
-    /// A connection has failed.
+    /// A connection has failed, or a check is asked for.
     pub trouble: Notify,
     /// Bad answers in a row have reached their limit.
     pub strike: Notify,
@@ -173,6 +175,16 @@ impl ServerLive {
         }
         let note = self.feedback.trouble.swap(0, AcqRel);
         Trouble::ALL.into_iter().find(|trouble| trouble.note() == note)
+    }
+
+    /// Asks for a check: another balancer found something else, or the cluster has lost sight of its node.
+    pub(super) fn want_check(&self) {
+        self.feedback.doubt.store(true, Relaxed);
+    }
+
+    /// Whether a check was asked for; asked once.
+    pub fn take_doubt(&self) -> bool {
+        self.feedback.doubt.load(Relaxed) && self.feedback.doubt.swap(false, Relaxed)
     }
 
     /// Takes the strikes since the last call; of both, the wider one.

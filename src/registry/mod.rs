@@ -10,6 +10,7 @@ mod choice;
 mod command;
 mod cookies;
 mod counters;
+mod decided;
 mod events;
 mod feedback;
 mod live;
@@ -26,7 +27,7 @@ mod writer;
 
 use std::{
     num::NonZeroU32,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
@@ -36,9 +37,10 @@ pub use command::{Command, MemberServer, ResolvedServer};
 pub use counters::{
     Class, FrontendCounters, FrontendTotals, ServerCounters, ServerTotals, Slot, TimeTotals, Times, add, subtract,
 };
+pub use decided::{Decided, Signed};
 pub use feedback::{Judgement, Signals, Trouble};
 pub use live::{CheckRecord, FrontendLive, Gauge, Occupied, PoolLive, PoolRecord, Rate, ServerLive};
-pub use operation::{ForcedHealth, Operation, WantedWeight};
+pub use operation::{ForcedHealth, Operation};
 pub use place::{Claim, Granted, Place, Waiting};
 pub use pool::Pool;
 pub use server::{Origin, Server};
@@ -95,7 +97,7 @@ impl Registry {
     /// Changes the pools. When it returns, every request that has not chosen its server yet sees the change.
     pub fn apply(&self, now: Instant, command: Command) {
         // A panic of another writer is a bug that was reported; the writer's state is replaced as a whole, so it is sound.
-        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut writer = self.lock();
         if let Some(snapshot) = writer.apply(now, command) {
             let version = snapshot.version;
             // First: nobody must be sent by the old rules who was told of the new ones.
@@ -108,6 +110,13 @@ impl Registry {
             self.snapshot.store(Arc::new(snapshot));
             self.changed.send_replace(version);
         }
+        if std::mem::take(&mut writer.wants_checks) {
+            self.signals.trouble.notify_one();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, writer::Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Brings the rates up to date and removes servers whose time is over; to be called once a second.

@@ -11,17 +11,22 @@ use std::{
 };
 
 use super::{
+    decided::{Decided, Signed},
     events,
-    server::{Origin, Server},
+    server::Server,
     writer::{Entry, Writer, count_turn},
 };
 use crate::{
     config::PoolPolicy,
-    model::{AdminState, Health, NodeId, PoolName, ServerId, ServerName, ServerState, Weight},
+    model::{
+        AdminState, Decision, Health, PoolName, ServerId, ServerKey, ServerState, Told, WantedWeight, Weight, Wish,
+    },
 };
 
-/// How long an operator's word is kept for a server that is gone: one that restarts its node has come back by then.
+/// How long an operator's word is kept for a server that is gone: a node that was cut off has come back by then.
 const KEPT: Duration = Duration::from_secs(3600);
+/// Most servers that are not here of which a word is kept.
+const MOST_GONE: usize = 1024;
 
 /// What an operator wants of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,27 +39,14 @@ pub enum Operation {
     Health(ForcedHealth),
 }
 
-/// A share as an operator writes it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WantedWeight {
-    /// This one.
-    Absolute(Weight),
-    /// So many percent of the initial one; 100 is as if nobody had wanted anything.
-    Percent(u16),
-}
-
-impl WantedWeight {
-    /// Largest number of percent that makes a difference: the least weight that is one becomes the largest.
-    pub const MOST_PERCENT: u16 = 25_600;
-
-    /// The share of a server whose initial one is given, at most 256.
-    pub fn of(self, initial: Weight) -> Weight {
+impl Operation {
+    /// What of it holds for as long as nobody wants something else, and on every balancer. A health does not: each balancer
+    /// has checks of its own.
+    fn wish(self) -> Option<Wish> {
         match self {
-            Self::Absolute(weight) => weight,
-            Self::Percent(percent) => {
-                let share = u64::from(initial.get()) * u64::from(percent) / 100;
-                u16::try_from(share).ok().and_then(|share| Weight::new(share).ok()).unwrap_or(Weight::MAX)
-            }
+            Self::State(state) => Some(Wish::State(state)),
+            Self::Weight(weight) => Some(Wish::Weight(weight)),
+            Self::Health(_) => None,
         }
     }
 }
@@ -91,7 +83,7 @@ impl Server {
         self.weight = self.wanted_weight.map_or(initial, |wanted| wanted.of(initial));
     }
 
-    fn operate(&mut self, now: Instant, operation: Operation, policy: &PoolPolicy) {
+    fn operate(&mut self, now: Instant, since: Instant, operation: Operation, policy: &PoolPolicy) {
         match operation {
             Operation::State(wanted) => {
                 if self.operator == wanted {
@@ -101,7 +93,7 @@ impl Server {
                     self.health = after_maintenance(self.health, policy);
                 }
                 self.operator = wanted;
-                self.operated = now;
+                self.operated = since;
                 self.overdue = self.is_overdue(now, policy);
             }
             Operation::Weight(wanted) => {
@@ -140,43 +132,56 @@ fn after_maintenance(health: Health, policy: &PoolPolicy) -> Health {
     }
 }
 
-/// Who a server is across its coming and going.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Identity {
-    Static(ServerName),
-    Node(NodeId),
-}
-
-impl Identity {
-    fn of(origin: &Origin) -> Self {
-        match origin {
-            Origin::Static { name } => Self::Static(name.clone()),
-            Origin::Member { node, lost: _ } => Self::Node(*node),
-        }
-    }
-}
-
 /// What operators want of servers, also of those that are gone for the moment.
 #[derive(Debug, Default)]
-pub(super) struct Wishes(HashMap<(PoolName, Identity), Wish>);
+pub(super) struct Wishes(HashMap<(PoolName, ServerKey), Kept>);
 
-#[derive(Debug, Clone, Copy)]
-struct Wish {
+#[derive(Debug, Clone)]
+struct Kept {
     operator: AdminState,
     operated: Instant,
     weight: Option<WantedWeight>,
+    decided: Decided,
     /// Since when its server is gone, if it is.
     gone: Option<Instant>,
 }
 
 impl Wishes {
     fn note(&mut self, pool: &PoolName, server: &Server) {
-        let key = (pool.clone(), Identity::of(&server.origin));
+        let key = (pool.clone(), server.key());
         let Server { operator, operated, wanted_weight: weight, .. } = *server;
-        if operator == AdminState::Ready && weight.is_none() {
-            self.0.remove(&key);
-        } else {
-            self.0.insert(key, Wish { operator, operated, weight, gone: None });
+        self.0.insert(key, Kept { operator, operated, weight, decided: server.decided.clone(), gone: None });
+    }
+
+    /// Keeps a word from another balancer about a server that is not here, or not yet.
+    pub(super) fn expect(
+        &mut self,
+        now: Instant,
+        since: Instant,
+        key: (PoolName, ServerKey),
+        wish: Wish,
+        signed: Signed,
+    ) {
+        let gone = self.0.values().filter(|kept| kept.gone.is_some()).count();
+        if gone >= MOST_GONE && !self.0.contains_key(&key) {
+            tracing::debug!("no room for {wish} of {}/{}, which is not here", key.0, key.1);
+            return;
+        }
+        let kept = self.0.entry(key).or_insert_with(|| Kept {
+            operator: AdminState::Ready,
+            operated: since,
+            weight: None,
+            decided: Decided::default(),
+            gone: Some(now),
+        });
+        let held = kept.decided.about(wish);
+        if held.as_ref().is_some_and(|held| held.stamp >= signed.stamp) {
+            return;
+        }
+        *held = Some(signed);
+        match wish {
+            Wish::State(state) => (kept.operator, kept.operated) = (state, since),
+            Wish::Weight(weight) => kept.weight = (weight != WantedWeight::Percent(100)).then_some(weight),
         }
     }
 
@@ -185,23 +190,32 @@ impl Wishes {
         if self.0.is_empty() {
             return;
         }
-        if let Some(wish) = self.0.get(&(pool.clone(), Identity::of(&server.origin))) {
-            server.operator = wish.operator;
-            server.operated = wish.operated;
+        if let Some(kept) = self.0.get(&(pool.clone(), server.key())) {
+            server.operator = kept.operator;
+            server.operated = kept.operated;
             server.overdue = server.is_overdue(now, policy);
-            server.wanted_weight = wish.weight;
+            server.wanted_weight = kept.weight;
+            server.decided = kept.decided.clone();
             server.set_initial_weight(server.initial_weight);
         }
     }
 
-    /// Forgets what was wanted of servers that have been gone for long.
-    fn age(&mut self, now: Instant, is_there: impl Fn(&PoolName, &Identity) -> bool) {
-        self.0.retain(|(pool, identity), wish| {
-            if is_there(pool, identity) {
-                wish.gone = None;
+    /// Forgets what was wanted of servers that have been gone for long. What other balancers were told of a configured
+    /// server stays, for theirs does as well.
+    fn age(&mut self, now: Instant, is_there: impl Fn(&PoolName, &ServerKey) -> bool) {
+        self.0.retain(|(pool, key), kept| {
+            if is_there(pool, key) {
+                kept.gone = None;
                 return true;
             }
-            now.saturating_duration_since(*wish.gone.get_or_insert(now)) < KEPT
+            let is_shared = [&kept.decided.state, &kept.decided.weight]
+                .into_iter()
+                .any(|signed| signed.as_ref().is_some_and(|signed| signed.by.is_some()));
+            let gone = *kept.gone.get_or_insert(now);
+            match key {
+                ServerKey::Static(_) if is_shared => true,
+                ServerKey::Static(_) | ServerKey::Node(_) => now.saturating_duration_since(gone) < KEPT,
+            }
         });
     }
 }
@@ -209,14 +223,48 @@ impl Wishes {
 impl Writer {
     /// Carries out what an operator wants. Whether it changed anything that a reader sees.
     pub(super) fn operate(&mut self, now: Instant, operations: Vec<(ServerId, Operation)>) -> bool {
-        operations.into_iter().fold(false, |changed, (id, operation)| self.operate_one(now, id, operation) || changed)
+        operations.into_iter().fold(false, |changed, (id, operation)| self.operate_here(now, id, operation) || changed)
     }
 
-    fn operate_one(&mut self, now: Instant, id: ServerId, operation: Operation) -> bool {
+    /// An operator speaks to this balancer: the others are told.
+    fn operate_here(&mut self, now: Instant, id: ServerId, operation: Operation) -> bool {
+        let all = self.pools.iter().flat_map(|entry| entry.servers.iter().map(move |server| (&entry.name, server)));
+        let Some((pool, server)) = all.into_iter().find(|(_, server)| server.id == id) else { return false };
+        let Some(wish) = operation.wish() else { return self.carry_out(now, now, id, operation, None) };
+        let is_so_already = match wish {
+            Wish::State(state) => server.operator == state,
+            Wish::Weight(weight) => server.wanted_weight.unwrap_or(WantedWeight::Percent(100)) == weight,
+        };
+        if is_so_already {
+            return false;
+        }
+        let signed = self.sign(server.decided.clone().about(wish).as_ref());
+        if let Some(by) = signed.by.clone() {
+            let (pool, server) = (pool.clone(), server.key());
+            self.tell(Told::Decision(Decision { pool, server, wish, by, stamp: signed.stamp }));
+        }
+        self.carry_out(now, now, id, operation, Some(signed))
+    }
+
+    /// Does it; `since` is when it was decided, and `signed` by whom.
+    pub(super) fn carry_out(
+        &mut self,
+        now: Instant,
+        since: Instant,
+        id: ServerId,
+        operation: Operation,
+        signed: Option<Signed>,
+    ) -> bool {
         let found = self.pools.iter_mut().find(|entry| entry.servers.iter().any(|server| server.id == id));
         let Some(entry) = found else { return false };
         let policy = Arc::clone(&entry.policy);
-        let changed = entry.operate_on(now, id, |server| server.operate(now, operation, &policy), operation);
+        let operate = |server: &mut Server| {
+            server.operate(now, since, operation, &policy);
+            if let (Some(wish), Some(signed)) = (operation.wish(), &signed) {
+                *server.decided.about(wish) = Some(signed.clone());
+            }
+        };
+        let changed = entry.operate_on(now, id, operate, operation);
         if let Some(server) = entry.servers.iter().find(|server| server.id == id) {
             self.wishes.note(&entry.name, server);
         }
@@ -241,9 +289,9 @@ impl Writer {
             }
         }
         let pools = &self.pools;
-        self.wishes.age(now, |pool, identity| {
+        self.wishes.age(now, |pool, key| {
             let entry = pools.iter().find(|entry| entry.name == *pool);
-            entry.is_some_and(|entry| entry.servers.iter().any(|server| Identity::of(&server.origin) == *identity))
+            entry.is_some_and(|entry| entry.servers.iter().any(|server| server.key() == *key))
         });
         changed
     }
@@ -255,8 +303,10 @@ impl Entry {
         let before = Arc::clone(&self.servers[index]);
         let mut after = Server::clone(&before);
         operate(&mut after);
-        let facts =
-            |server: &Server| (server.state(), server.health, server.weight, server.operator, server.wanted_weight);
+        let facts = |server: &Server| {
+            let Server { health, weight, operator, wanted_weight, .. } = *server;
+            (server.state(), health, weight, operator, wanted_weight, server.decided.clone())
+        };
         if facts(&before) == facts(&after) {
             return false;
         }
@@ -284,8 +334,6 @@ impl Entry {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
     use crate::model::{Candidacy, NodeState, eligible};
 
@@ -306,17 +354,6 @@ mod tests {
                 let found = eligible(operator, node, health, Weight::DEFAULT);
                 assert_eq!(found, candidacy, "{operator:?} {node:?}");
             }
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn a_share_in_percent_is_a_weight_and_100_changes_nothing(initial in 0u16..=256, percent in 0u16..=25_600) {
-            let initial = Weight::new(initial).unwrap();
-            let share = WantedWeight::Percent(percent).of(initial);
-            prop_assert!(share <= Weight::MAX);
-            prop_assert!((share <= initial) == (percent <= 100 || share == initial));
-            prop_assert_eq!(WantedWeight::Percent(100).of(initial), initial);
         }
     }
 }

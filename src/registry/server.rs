@@ -2,11 +2,12 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 
-use super::{events, live::ServerLive, operation::WantedWeight, warm_up::WarmUp};
+use super::{decided::Decided, events, live::ServerLive, warm_up::WarmUp};
 use crate::{
     balance::WHOLE,
     model::{
-        AdminState, Candidacy, Ejection, Health, NodeId, NodeState, ServerId, ServerName, ServerState, Weight, eligible,
+        AdminState, Candidacy, Ejection, Health, NodeId, NodeState, ServerId, ServerName, ServerState, WantedWeight,
+        Weight, eligible,
     },
 };
 
@@ -34,8 +35,10 @@ pub struct Server {
     pub id: ServerId,
     /// Its number in the pool, counted from 1 and never given twice (column `sid`).
     pub number: u32,
-    /// Its name, unique in the pool.
+    /// The name that it is shown by, unique in the pool.
     pub name: ServerName,
+    /// What it calls itself. It is shown by that as soon as no other server is.
+    pub own_name: ServerName,
     /// Where it answers.
     pub address: SocketAddr,
     /// Its share: the initial one, or what an operator made of it.
@@ -52,6 +55,8 @@ pub struct Server {
     pub operator: AdminState,
     /// What the operator made of its share, if anything.
     pub wanted_weight: Option<WantedWeight>,
+    /// On which balancer operators said so, and when.
+    pub decided: Decided,
     /// Since when the operator wants it so.
     pub operated: Instant,
     /// Whether it has been drained, or in maintenance, for longer than its pool allows: a drained one gets nobody any more,

@@ -1,6 +1,7 @@
 //! The registry as its users see it.
 
 mod health;
+mod names;
 mod operators;
 
 use std::{

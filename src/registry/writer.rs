@@ -1,9 +1,10 @@
 //! The one writer: turns a command into the next snapshot.
 
 mod health;
+mod names;
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
@@ -15,6 +16,7 @@ use super::{
     Snapshot,
     choice::Prepared,
     command::{Command, MemberServer, ResolvedServer},
+    decided::{Decided, Follower},
     events,
     live::{PoolLive, ServerLive},
     operation::Wishes,
@@ -52,8 +54,11 @@ pub(super) struct Writer {
     pub(super) pools: Vec<Entry>,
     /// What operators want of servers, also of those that are gone for the moment.
     pub(super) wishes: Wishes,
-    /// Nodes that were told of because they want to join a pool that is not here.
-    unplaced: HashSet<NodeId>,
+    /// Nodes that want to join a pool that is not here, or not yet.
+    unplaced: HashMap<NodeId, MemberServer>,
+    pub(super) follower: Option<Follower>,
+    /// Some server is to be checked now ([`ServerLive::want_check`]).
+    pub(super) wants_checks: bool,
 }
 
 impl Writer {
@@ -65,7 +70,9 @@ impl Writer {
             next_id: 0,
             pools: Vec::new(),
             wishes: Wishes::default(),
-            unplaced: HashSet::new(),
+            unplaced: HashMap::new(),
+            follower: None,
+            wants_checks: false,
         }
     }
 
@@ -76,7 +83,11 @@ impl Writer {
             Command::Static { pool, servers } => self.set_static(now, &pool, servers),
             Command::Member(member) => self.upsert_member(now, member),
             Command::MemberUp(node) => self.mark_lost(node, None),
-            Command::MemberDown(node) => self.mark_lost(node, Some(now)),
+            Command::MemberDown(node) => {
+                // Should it come back, it says again what it wants.
+                self.unplaced.remove(&node);
+                self.mark_lost(node, Some(now))
+            }
             Command::MemberLeft(node) => {
                 self.unplaced.remove(&node);
                 self.remove_where("its node has left the cluster", |server| is_on(server, node))
@@ -85,6 +96,7 @@ impl Writer {
             Command::Troubled(troubles) => self.troubled(now, troubles),
             Command::Eject(ejections) => self.eject(now, ejections),
             Command::Operate(operations) => self.operate(now, operations),
+            Command::Decided(decision) => self.decided(now, decision),
             // Both, always.
             Command::Tick => self.tick(now) | self.enforce_deadlines(now),
         };
@@ -93,7 +105,6 @@ impl Writer {
     }
 
     fn set_pools(&mut self, now: Instant, pools: Vec<config::Pool>) -> bool {
-        self.unplaced.clear();
         self.pools.retain_mut(|entry| {
             let stays = pools.iter().any(|pool| pool.name == entry.name);
             if !stays {
@@ -125,6 +136,10 @@ impl Writer {
                     prepared: None,
                 }),
             }
+        }
+        // Those who were waiting for one of them need not say so again.
+        for (_, member) in std::mem::take(&mut self.unplaced) {
+            self.upsert_member(now, member);
         }
         true
     }
@@ -160,16 +175,21 @@ impl Writer {
     }
 
     fn upsert_member(&mut self, now: Instant, member: MemberServer) -> bool {
-        let MemberServer { node, pool, name, address, weight, state } = member;
+        let was_unplaced = self.unplaced.remove(&member.node).is_some();
+        let MemberServer { node, pool, name, address, weight, state } = member.clone();
         // A node that moves to another pool or address is a new server there: its old connections lead elsewhere.
         let mut changed =
             self.remove_where("its node moved", |server| is_on(server, node) && server.address != address);
         let Some(index) = self.pools.iter().position(|entry| entry.name == pool) else {
-            if self.unplaced.insert(node) {
+            if state == NodeState::Left {
+                return changed;
+            }
+            if !was_unplaced {
                 tracing::warn!(
                     "{name} at {address} wants to join the pool '{pool}', which this balancer does not have"
                 );
             }
+            self.unplaced.insert(node, member);
             return changed;
         };
         for entry in self.pools.iter_mut().filter(|entry| entry.name != pool) {
@@ -183,6 +203,11 @@ impl Writer {
             self.remove_where("its address has a new node", |server| {
                 matches!(server.origin, Origin::Member { .. }) && server.address == address
             });
+            // Two of one name, or the old one is dead: its checks tell.
+            for namesake in self.pools[index].servers.iter().filter(|server| server.own_name == name) {
+                namesake.live.want_check();
+                self.wants_checks = true;
+            }
             self.add(now, index, Origin::Member { node, lost: None }, (name, address), (weight, false, None), state);
             return true;
         }
@@ -206,6 +231,11 @@ impl Writer {
                 {
                     Arc::make_mut(server).origin = Origin::Member { node, lost: now };
                     changed = true;
+                    if now.is_some() {
+                        // Is it dead, or only cut off?
+                        server.live.want_check();
+                        self.wants_checks = true;
+                    }
                 }
             }
         }
@@ -222,8 +252,12 @@ impl Writer {
         let warmed = self.warm_up(now);
         let removed = self.pools.iter_mut().fold(false, |removed, entry| {
             let has_checks = entry.policy.check.is_some();
-            entry.remove_where("its node is lost and no check speaks for it", |server| is_gone(server, has_checks, now))
-                || removed
+            let succeeded = entry.succeeded();
+            let replaced = entry
+                .remove_where("its node is lost and another one has its name", |server| succeeded.contains(&server.id));
+            let lost = entry
+                .remove_where("its node is lost and no check speaks for it", |server| is_gone(server, has_checks, now));
+            replaced || lost || removed
         });
         warmed || removed
     }
@@ -255,7 +289,7 @@ impl Writer {
         self.next_id += 1;
         let (id, workers) = (ServerId(self.next_id), self.workers);
         let entry = &mut self.pools[pool];
-        let name = entry.unique_name(name);
+        let (own_name, name) = (name.clone(), entry.unique_name(name));
         let mut server = Server {
             id,
             number: entry.next_number,
@@ -269,6 +303,7 @@ impl Writer {
             origin,
             operator: AdminState::Ready,
             wanted_weight: None,
+            decided: Decided::default(),
             operated: now,
             overdue: false,
             node,
@@ -279,6 +314,7 @@ impl Writer {
             warm_up: WarmUp::default(),
             live: Arc::new(ServerLive::new(workers)),
             name,
+            own_name,
         };
         entry.next_number += 1;
         self.wishes.restore(now, &entry.name, &entry.policy, &mut server);
@@ -375,34 +411,6 @@ impl Entry {
             }
         }
         changed
-    }
-
-    fn remove_where(&mut self, reason: &str, gone: impl Fn(&Server) -> bool) -> bool {
-        let before = self.servers.len();
-        self.servers.retain(|server| {
-            let gone = gone(server);
-            if gone {
-                events::removed(&self.name, server, reason);
-            }
-            !gone
-        });
-        self.servers.len() != before
-    }
-
-    /// The name, with a number behind it when another server has it: both live, and a person can tell them apart.
-    fn unique_name(&self, name: ServerName) -> ServerName {
-        let is_free = |name: &ServerName| self.servers.iter().all(|server| server.name != *name);
-        if is_free(&name) {
-            return name;
-        }
-        let numbered = |number: usize| {
-            let suffix = format!("-{number}");
-            let kept = name.as_str().len().min(63 - suffix.len());
-            ServerName::parse(&format!("{}{suffix}", &name.as_str()[..kept])).ok()
-        };
-        let unique = (2..).filter_map(numbered).find(is_free).unwrap_or_else(|| name.clone());
-        tracing::warn!("two servers of {} are named '{name}'; the later one is shown as '{unique}'", self.name);
-        unique
     }
 }
 

@@ -1,6 +1,10 @@
-//! What was sent, received and dropped.
+//! What was sent, received and dropped, who is there, and how fast news travels.
+//!
+//! Why no Prometheus families here? The core counts; how it is shown, and to whom, is for others to decide.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{MemberState, Role};
 
 /// What a datagram carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -17,6 +21,27 @@ pub enum Kind {
     Hello,
     /// The answer to a hello.
     Welcome,
+    /// Decisions of operators, from balancer to balancer.
+    Decided,
+    /// A balancer holds these decisions.
+    Agreed,
+    /// A server went up or down, as a balancer's checks found.
+    Hinted,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 9] = [
+        Self::Swim,
+        Self::Push,
+        Self::Ask,
+        Self::Acknowledgement,
+        Self::Hello,
+        Self::Welcome,
+        Self::Decided,
+        Self::Agreed,
+        Self::Hinted,
+    ];
 }
 
 /// Why a datagram was dropped.
@@ -48,6 +73,8 @@ pub enum DropReason {
     Unsolicited,
     /// A second live member with the boot id of another one.
     DuplicateNode,
+    /// More hints than anybody needs.
+    TooMany,
     /// Arrived after we left.
     AfterLeave,
     /// An own message or record that could not be encoded. A bug of ours.
@@ -65,6 +92,73 @@ pub struct Counters {
     pub sent: BTreeMap<Kind, u64>,
     /// Datagrams dropped, by reason.
     pub dropped: BTreeMap<DropReason, u64>,
+    /// Bytes of all received datagrams, decoded or dropped, without the headers of IP and UDP.
+    pub received_bytes: u64,
+    /// Bytes of all sent datagrams, without the headers of IP and UDP.
+    pub sent_bytes: u64,
+    /// Our probes that neither the member nor anybody whom we asked to try it has answered in time.
+    pub probe_failures: u64,
+    /// Members that turned suspect by our own probes. What others suspect is not in it, see [`Census::members`].
+    pub suspicions: u64,
+    /// Those of our suspicions that the suspect refuted in time.
+    pub refuted: u64,
+    /// From a change of our record until every live balancer has acknowledged it.
+    pub convergence: Timings,
+    /// From an operator's decision, made or heard of here, until every live balancer was known to hold it.
+    pub agreement: Timings,
+}
+
+/// Durations, counted in buckets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Timings {
+    /// How many.
+    pub count: u64,
+    /// All of them together.
+    pub sum: Duration,
+    /// How many were at most as long as [`Timings::BOUNDS`] at the same position; each counts in all buckets that fit.
+    pub at_most: [u64; Self::BOUNDS.len()],
+}
+
+impl Timings {
+    /// Upper ends of the buckets. What takes longer is in `count` alone.
+    pub const BOUNDS: [Duration; 9] = [
+        Duration::from_millis(5),
+        Duration::from_millis(20),
+        Duration::from_millis(50),
+        Duration::from_millis(100),
+        Duration::from_millis(250),
+        Duration::from_millis(500),
+        Duration::from_secs(1),
+        Duration::from_secs(2),
+        Duration::from_secs(5),
+    ];
+
+    pub(crate) fn add(&mut self, time: Duration) {
+        self.count += 1;
+        self.sum += time;
+        for (bucket, bound) in self.at_most.iter_mut().zip(Self::BOUNDS) {
+            *bucket += u64::from(time <= bound);
+        }
+    }
+}
+
+/// Who is there at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Members by what they are for and their state, ourselves included. Who failed or left is counted as long as it is
+    /// listed.
+    pub members: BTreeMap<(Role, MemberState), u64>,
+    /// Live members whose record we hold.
+    pub records: u64,
+    /// How long ago that one of them was last pushed whose owner has been silent for longest. About 10 s at most while
+    /// all is well; only a balancer is pushed to.
+    pub oldest_record: Option<Duration>,
+    /// How long our own record has been waiting for the acknowledgement of some balancer.
+    pub unacknowledged: Option<Duration>,
+    /// Decisions of operators that we hold.
+    pub decisions: usize,
+    /// How long we have been thinking that it is us who are cut off: see [`super::Output::CutOff`].
+    pub cut_off: Option<Duration>,
 }
 
 impl Counters {
@@ -78,5 +172,20 @@ impl Counters {
 
     pub(crate) fn dropped(&mut self, reason: DropReason) {
         *self.dropped.entry(reason).or_default() += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_counts_in_every_bucket_that_is_long_enough() {
+        let mut timings = Timings::default();
+        for ms in [5, 6, 10_000] {
+            timings.add(Duration::from_millis(ms));
+        }
+        assert_eq!((timings.count, timings.sum), (3, Duration::from_millis(10_011)));
+        assert_eq!((timings.at_most[0], timings.at_most[1], timings.at_most[8]), (1, 2, 2));
     }
 }

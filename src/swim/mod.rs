@@ -14,6 +14,8 @@
 
 mod contact;
 mod counters;
+mod cut_off;
+mod decisions;
 mod identity;
 mod node;
 mod push;
@@ -21,10 +23,13 @@ mod record;
 mod roster;
 mod scheduler;
 mod seeds;
+mod suspicion;
+mod telling;
 mod tuning;
 mod wire;
 
-pub use counters::{Counters, DropReason, Kind};
+pub use counters::{Census, Counters, DropReason, Kind, Timings};
+pub use decisions::MAX_DECISIONS;
 pub use identity::{Identity, IdentityError, Role, canonical};
 pub use node::{Input, Node, NodeConfig, Output, RecordNews};
 pub use push::DrainProgress;

@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use super::{Identity, Role, ServiceRecord};
-use crate::model::NodeId;
+use crate::model::{NodeId, ServerName};
 
 /// Most members that are known at one time; datagrams that would bring more are dropped.
 pub const MAX_MEMBERS: usize = 4096;
@@ -18,7 +18,7 @@ const FIRST_ASK: Duration = Duration::from_millis(200);
 const LAST_ASK: Duration = Duration::from_secs(1);
 
 /// What the cluster says of a member.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum MemberState {
     /// It answers.
     Alive,
@@ -72,6 +72,8 @@ pub(crate) struct Entry {
     pub(crate) standing: Standing,
     pub(crate) since: Duration,
     pub(crate) record: Option<ServiceRecord>,
+    /// When the record was last pushed to us.
+    pub(crate) heard: Duration,
     /// When its record was, or will be, asked for next, and the pause after that.
     ask: Option<(Duration, Duration)>,
 }
@@ -90,7 +92,7 @@ impl Entry {
     }
 
     pub(crate) fn member(&self) -> Member {
-        let Self { identity, standing, since, record, ask: _ } = self;
+        let Self { identity, standing, since, record, heard: _, ask: _ } = self;
         Member {
             node_id: identity.node_id(),
             name: record.as_ref().map_or_else(|| identity.address().to_string(), |record| record.name.to_string()),
@@ -133,6 +135,7 @@ impl Roster {
             standing: Standing::Alive,
             since: now,
             record: None,
+            heard: now,
             ask: None,
         });
         entry.identity = identity;
@@ -170,6 +173,13 @@ impl Roster {
         }
     }
 
+    /// Its owner pushed the record that we hold.
+    pub(crate) fn heard(&mut self, now: Duration, node_id: NodeId) {
+        if let Some(entry) = self.entries.get_mut(&node_id) {
+            entry.heard = now;
+        }
+    }
+
     pub(crate) fn remove(&mut self, node_id: NodeId) {
         self.entries.remove(&node_id);
     }
@@ -192,11 +202,18 @@ impl Roster {
         self.entries.values().filter_map(|entry| entry.ask.map(|(next, _)| next)).min()
     }
 
-    /// The members that failed last, to be looked for when nobody else is left.
-    pub(crate) fn latest_failed(&self, count: usize) -> Vec<SocketAddr> {
-        let mut failed: Vec<_> = self.iter().filter(|entry| entry.standing == Standing::Failed).collect();
-        failed.sort_by_key(|entry| std::cmp::Reverse(entry.since));
-        failed.iter().take(count).map(|entry| entry.identity.address()).collect()
+    /// The members that failed, and when.
+    pub(crate) fn failed(&self) -> impl Iterator<Item = (SocketAddr, Duration)> {
+        let failed = self.iter().filter(|entry| entry.standing == Standing::Failed);
+        failed.map(|entry| (entry.identity.address(), entry.since))
+    }
+
+    /// Live members of that name, apart from one.
+    pub(crate) fn namesakes(&self, name: &ServerName, of: NodeId) -> Vec<Identity> {
+        let same = |entry: &&Entry| {
+            entry.identity.node_id() != of && entry.record.as_ref().is_some_and(|record| record.name == *name)
+        };
+        self.alive().filter(same).map(|entry| entry.identity).collect()
     }
 
     /// Drops departed members that are old or too many.
@@ -231,7 +248,7 @@ impl Roster {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{PoolName, ServerName};
+    use crate::model::PoolName;
 
     fn identity(node_id: u64) -> Identity {
         let address = SocketAddr::from(([10, 0, (node_id >> 8) as u8, node_id as u8], 7946));

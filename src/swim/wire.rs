@@ -7,7 +7,10 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{DropReason, Identity, Kind, ServiceRecord};
+use super::{
+    DropReason, Identity, Kind, ServiceRecord,
+    telling::{Agreed, Decided, Hinted},
+};
 use crate::model::NodeId;
 
 /// Longest datagram in bytes: what fits the smallest IPv6 MTU without fragments (1,280 - 40 - 8; RFC 8200 section 5).
@@ -31,6 +34,9 @@ pub(crate) enum Datagram<'a> {
     Acknowledgement(Acknowledgement),
     Hello(Hello),
     Welcome(Welcome),
+    Decided(Decided),
+    Agreed(Agreed),
+    Hinted(Hinted),
 }
 
 /// A record from its owner.
@@ -87,6 +93,9 @@ impl Datagram<'_> {
             Self::Acknowledgement(_) => Kind::Acknowledgement,
             Self::Hello(_) => Kind::Hello,
             Self::Welcome(_) => Kind::Welcome,
+            Self::Decided(_) => Kind::Decided,
+            Self::Agreed(_) => Kind::Agreed,
+            Self::Hinted(_) => Kind::Hinted,
         }
     }
 
@@ -107,6 +116,9 @@ impl Datagram<'_> {
                 bytes
             }
             Self::Welcome(welcome) => extend(head, welcome)?,
+            Self::Decided(decided) => extend(head, decided)?,
+            Self::Agreed(agreed) => extend(head, agreed)?,
+            Self::Hinted(hinted) => extend(head, hinted)?,
         };
         if bytes.len() <= MAX_DATAGRAM { Ok(bytes) } else { Err(DropReason::Unencodable) }
     }
@@ -134,6 +146,9 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Datagram<'_>, DropReason> {
             postcard::take_from_bytes(body).map(|(hello, _)| Datagram::Hello(hello)).map_err(|_| DropReason::Malformed)
         }
         Kind::Welcome => whole(body).map(Datagram::Welcome),
+        Kind::Decided => whole(body).map(Datagram::Decided),
+        Kind::Agreed => whole(body).map(Datagram::Agreed),
+        Kind::Hinted => whole(body).map(Datagram::Hinted),
     }
 }
 
@@ -156,13 +171,14 @@ fn code(kind: Kind) -> u8 {
         Kind::Acknowledgement => 3,
         Kind::Hello => 4,
         Kind::Welcome => 5,
+        Kind::Decided => 6,
+        Kind::Agreed => 7,
+        Kind::Hinted => 8,
     }
 }
 
 fn kind(code: u8) -> Option<Kind> {
-    [Kind::Swim, Kind::Push, Kind::Ask, Kind::Acknowledgement, Kind::Hello, Kind::Welcome]
-        .into_iter()
-        .find(|&kind| self::code(kind) == code)
+    Kind::ALL.into_iter().find(|&kind| self::code(kind) == code)
 }
 
 #[cfg(test)]
@@ -171,13 +187,22 @@ mod tests {
 
     use super::*;
     use crate::{
-        model::{PoolName, ServerName},
-        swim::{MAX_RECORD, Role},
+        model::{Decision, Hint, PoolName, ServerName},
+        swim::{
+            MAX_RECORD, Role,
+            telling::{WireDecision, WireHint, fits, tests::decision},
+        },
     };
 
     fn identity() -> Identity {
         let longest = "[2001:db8:ffff:ffff:ffff:ffff:ffff:ffff]:65535".parse().unwrap();
         Identity::new(longest, u64::MAX, NodeId(u64::MAX), Role::Node).unwrap()
+    }
+
+    /// As long as they get.
+    fn decided() -> Datagram<'static> {
+        let decisions = vec![WireDecision(decision()); fits(&vec![decision(); 64])];
+        Datagram::Decided(Decided { sender: identity(), round: u32::MAX, decisions })
     }
 
     fn push(tag: usize) -> Datagram<'static> {
@@ -198,6 +223,8 @@ mod tests {
         };
         let acknowledgement =
             Acknowledgement { sender: NodeId(1), node_id: NodeId(2), version: 3, round: 4, in_flight: 5 };
+        let Decision { pool, server, .. } = decision();
+        let hint = Hint { pool, server, is_up: true };
         for datagram in [
             Datagram::Swim(b"foca"),
             push(20),
@@ -205,6 +232,9 @@ mod tests {
             Datagram::Acknowledgement(acknowledgement),
             Datagram::Hello(Hello { nonce }),
             Datagram::Welcome(welcome),
+            decided(),
+            Datagram::Agreed(Agreed { sender: identity(), round: u32::MAX, digest: u64::MAX }),
+            Datagram::Hinted(Hinted { sender: identity(), hint: WireHint(hint) }),
         ] {
             assert_eq!(decode(&datagram.encode().unwrap()), Ok(datagram));
         }
@@ -222,6 +252,7 @@ mod tests {
     #[test]
     fn the_longest_record_fits_a_datagram() {
         assert!(push(MAX_RECORD).encode().unwrap().len() <= MAX_DATAGRAM);
+        assert!(decided().encode().unwrap().len() <= HEAD + MAX_RECORD + 64, "decisions are no longer than records");
     }
 
     #[test]
@@ -237,7 +268,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_decode_or_are_dropped(bytes in prop::collection::vec(any::<u8>(), 0..1300), kind in 0..7_u8) {
+        fn any_bytes_decode_or_are_dropped(bytes in prop::collection::vec(any::<u8>(), 0..1300), kind in 0..10_u8) {
             let _ = decode(&bytes);
             let _ = decode(&[&[VERSION, kind][..], &bytes].concat());
         }

@@ -4,6 +4,7 @@
 //! crate's data model and encoder are used, its counters are not.
 
 mod families;
+mod gathered;
 
 use prometheus::{
     Encoder as _, TextEncoder,
@@ -20,13 +21,14 @@ use crate::{
     registry::Class,
 };
 
+pub use gathered::{Gathered, GatheredSource, Sample};
 pub(super) use prometheus::TEXT_FORMAT;
 
 /// Writes every family, each with all its series.
 ///
 /// # Errors
 /// When a family is malformed, which is a bug of ours.
-pub(super) fn render(report: &Report) -> Result<Vec<u8>, prometheus::Error> {
+pub(super) fn render(report: &Report, gathered: Vec<Gathered>) -> Result<Vec<u8>, prometheus::Error> {
     let mut families: Vec<_> = process(report).collect();
     for (kind, scope) in [(Rows::FRONTENDS, "frontend"), (Rows::BACKENDS, "backend"), (Rows::SERVERS, "server")] {
         let rows: Vec<_> =
@@ -39,6 +41,7 @@ pub(super) fn render(report: &Report) -> Result<Vec<u8>, prometheus::Error> {
             }
         }
     }
+    families.extend(gathered.into_iter().filter_map(gathered::family));
     let mut text = Vec::new();
     TextEncoder::new().encode(&families, &mut text)?;
     Ok(text)

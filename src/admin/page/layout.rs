@@ -1,5 +1,7 @@
 //! Everything but the tables: what the process is, what the colours mean, what can be shown.
 
+use std::time::Duration;
+
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::{Around, table};
@@ -170,7 +172,7 @@ fn members(members: &[MemberRow]) -> Markup {
                 h3 { "Cluster" }
                 div.scroll {
                     table.members {
-                        thead { tr { @for head in ["Member", "Address", "Role", "Status", "Tags", "Notes"] { th scope="col" { (head) } } } }
+                        thead { tr { @for head in ["Member", "Address", "Role", "Status", "Since", "Tags", "Notes"] { th scope="col" { (head) } } } }
                         tbody {
                             @for member in members { (self::member(member)) }
                         }
@@ -182,7 +184,7 @@ fn members(members: &[MemberRow]) -> Markup {
 }
 
 fn member(member: &MemberRow) -> Markup {
-    let MemberRow { name, address, status, role, tags, notes } = member;
+    let MemberRow { name, address, status, role, unchanged, tags, notes } = member;
     let class = match status {
         MemberStatus::Alive => "active-up",
         MemberStatus::Leaving => "draining",
@@ -195,6 +197,7 @@ fn member(member: &MemberRow) -> Markup {
             td { (address) }
             td { (role.word()) }
             td { (status.word()) }
+            td { (human(Duration::from_secs(*unchanged))) }
             td { @for (index, (key, value)) in tags.iter().enumerate() { @if index > 0 { ", " } (key) "=" (value) } }
             td { (notes.join("; ")) }
         }

@@ -156,19 +156,7 @@ fn frontend(frontend: &Frontend, proxy: &str, has_actions: bool) -> Markup {
 }
 
 fn server(server: &Server, proxy: &str, forms: Option<&Forms<'_>>) -> Markup {
-    let Server {
-        name,
-        traffic,
-        upstream,
-        state,
-        ejection,
-        is_backup,
-        idle_connections,
-        queue_limit,
-        throttle,
-        check,
-        ..
-    } = server;
+    let Server { name, traffic, upstream, is_backup, idle_connections, queue_limit, throttle, check, .. } = server;
     let connections = [
         ("Requests in flight", grouped(traffic.sessions)),
         ("Tunnels of these", grouped(traffic.tunnels)),
@@ -188,8 +176,7 @@ fn server(server: &Server, proxy: &str, forms: Option<&Forms<'_>>) -> Markup {
             td {} td { "0" }
             (errors(upstream))
             td.status {
-                @if let Some(ejection) = ejection { (tip(status(*state, upstream), &[("Ejection", html! { (ejection) })])) }
-                @else { (status(*state, upstream)) }
+                (server_status(server))
             }
             td.check { @if let Some(last) = server.last_check() { (last_check(last)) } }
             td { (upstream.weight) "/" (upstream.own_weight) }
@@ -247,6 +234,14 @@ fn class(server: &Server) -> &'static str {
             Health::Down { .. } => by_role("active-going-up", "backup-going-up"),
         },
     }
+}
+
+/// The state, and who wants it so.
+fn server_status(server: &Server) -> Markup {
+    let shown = status(server.state, &server.upstream);
+    let more = [("Operator", &server.operators_word), ("Ejection", &server.ejection)];
+    let more: Vec<_> = more.into_iter().filter_map(|(what, text)| Some((what, html! { (text.as_ref()?) }))).collect();
+    if more.is_empty() { shown } else { tip(shown, &more) }
 }
 
 /// For how long in which state, with an arrow when the checks are about to turn it.

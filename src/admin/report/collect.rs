@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Arc, atomic::Ordering},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use super::{Backend, Check, Frontend, Process, Proxy, Queue, Report, Server, Traffic, Upstream};
@@ -199,6 +199,7 @@ fn server(server: &registry::Server, pool: &Pool, now: Instant, uptime: Duration
         address: server.address,
         cookie: pool.policy.cookie.is_some().then(|| server.cookie.to_string()),
         initial_weight: u64::from(server.initial_weight.get()),
+        operators_word: server.operators_word(SystemTime::now()),
         ejection: server.ejection(),
         is_backup: server.backup,
         queue_limit: limit.map(|_| pool.policy.queue_length as u64),
@@ -306,6 +307,7 @@ mod tests {
             refresh: Duration::ZERO,
             admin: false,
             members: None,
+            figures: None,
             notes: Vec::new(),
             log_drops: Arc::default(),
         }

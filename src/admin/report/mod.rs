@@ -214,6 +214,8 @@ pub(super) struct Server {
     pub(super) cookie: Option<String>,
     /// Its share before an operator changed it.
     pub(super) initial_weight: u64,
+    /// What operators want of it, on which balancer they said so, and when.
+    pub(super) operators_word: Option<String>,
     /// Why it is ejected, if it is.
     pub(super) ejection: Option<String>,
     pub(super) is_backup: bool,

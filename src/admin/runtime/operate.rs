@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Instant};
 use super::table::Call;
 use crate::{
     admin::Context,
-    model::{AdminState, Weight},
-    registry::{Command, ForcedHealth, Operation, Server, WantedWeight},
+    model::{AdminState, WantedWeight, Weight},
+    registry::{Command, ForcedHealth, Operation, Server},
 };
 
 pub(super) fn set_server(call: &mut Call<'_>) -> String {

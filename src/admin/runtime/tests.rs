@@ -45,6 +45,7 @@ fn context() -> Arc<Context> {
         started: SystemTime::now(),
         refresh: Duration::ZERO,
         admin: false,
+        figures: None,
         members: None,
         notes: Vec::new(),
         log_drops: Arc::default(),

@@ -168,7 +168,7 @@ fn a_scope_keeps_the_proxies_whose_name_contains_it() {
 }
 
 fn exposition(servers: Vec<Server>) -> String {
-    String::from_utf8(metrics::render(&report(servers)).unwrap()).unwrap()
+    String::from_utf8(metrics::render(&report(servers), Vec::new()).unwrap()).unwrap()
 }
 
 #[test]

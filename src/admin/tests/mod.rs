@@ -68,6 +68,7 @@ pub(super) fn server(name: &str, state: ServerState) -> Server {
         address: SocketAddr::from(([127, 0, 0, 1], 3000)),
         cookie: None,
         initial_weight: 1,
+        operators_word: None,
         ejection: None,
         is_backup: false,
         idle_connections: 0,

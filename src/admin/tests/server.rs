@@ -84,6 +84,7 @@ async fn start_with(admin: bool) -> Running {
         address: "127.0.0.1:7946".to_owned(),
         status: MemberStatus::Alive,
         role: MemberRole::Balancer,
+        unchanged: 75,
         tags: [("zone".to_owned(), "a".to_owned())].into(),
         notes: Vec::new(),
     };
@@ -94,6 +95,7 @@ async fn start_with(admin: bool) -> Running {
         started: SystemTime::now(),
         refresh: Duration::from_secs(5),
         admin,
+        figures: None,
         members: Some(Box::new(move || Box::pin(std::future::ready(vec![member.clone()])))),
         notes: vec!["The gossip is not sealed.".to_owned()],
         log_drops: Arc::new(AtomicU64::new(0)),
@@ -135,7 +137,7 @@ async fn metrics_members_and_health_have_addresses_of_their_own() {
     assert!(metrics.contains("haproxy_backend_status{proxy=\"nodes\",state=\"UP\"} 1\n"));
     let members = running.get("/members").await;
     assert!(members.ends_with(
-        r#"[{"name":"ha","address":"127.0.0.1:7946","status":"alive","role":"balancer","tags":{"zone":"a"},"notes":[]}]"#
+        r#"[{"name":"ha","address":"127.0.0.1:7946","status":"alive","role":"balancer","unchanged":75,"tags":{"zone":"a"},"notes":[]}]"#
     ));
     assert!(running.get("/healthz").await.ends_with("\r\n\r\nok\n"));
     assert!(running.get("/healthz?pool=nodes").await.starts_with("HTTP/1.1 200 "));

@@ -262,3 +262,26 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_doubt_brings_one_check_in_an_interval_whether_the_server_is_up_or_down() {
+    for health in [UP, Health::Down { passed: 0, rise: 2 }] {
+        let (mut fixture, at) = settled(health);
+        let mut checks = 0;
+        let mut now = at;
+        // Twenty of them in a second, for three intervals.
+        while now < at + 3 * INTERVAL {
+            now += Duration::from_millis(50);
+            fixture.schedule.doubt(fixture.start + now, ServerId(1));
+            while let Some(ticket) = fixture.start_due(now) {
+                checks += 1;
+                assert!(fixture.schedule.finish(ticket));
+            }
+        }
+        assert!((3..=7).contains(&checks), "{checks} checks of a server that is {health:?}");
+    }
+    let (mut fixture, at) = settled(UP);
+    fixture.schedule.doubt(fixture.start + at + TROUBLE_GAP, ServerId(1));
+    assert_eq!(fixture.next(), Some(at + TROUBLE_GAP), "at once");
+    fixture.schedule.doubt(fixture.start + at, ServerId(9));
+}

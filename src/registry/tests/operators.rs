@@ -1,7 +1,7 @@
 //! What operators want of servers, beside what else is known of them.
 
 use super::*;
-use crate::model::{AdminState, Candidacy};
+use crate::model::{AdminState, Candidacy, Decision, Hint, ServerKey, Stamp, Told, WantedWeight, Wish};
 
 fn operate(registry: &Registry, now: Instant, index: usize, operation: Operation) {
     let server = pool(registry).servers[index].id;
@@ -196,4 +196,100 @@ fn many_servers_are_one_change() {
     registry.apply(now, Command::Operate(operations));
     assert_eq!(registry.snapshot().version, before + 1);
     assert!(pool(&registry).servers.iter().all(|server| server.operator == AdminState::Drain));
+}
+
+/// A word from another balancer.
+fn word_of(by: &str, server: ServerKey, wish: Wish, at: u64) -> Command {
+    let stamp = Stamp { at, version: 3, node: NodeId(99) };
+    Command::Decided(Decision { pool: pool_name(), server, wish, by: ServerName::parse(by).unwrap(), stamp })
+}
+
+const DRAIN: Wish = Wish::State(AdminState::Drain);
+const READY: Wish = Wish::State(AdminState::Ready);
+
+fn unix_ms() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64
+}
+
+#[test]
+fn a_word_from_another_balancer_holds_as_ours_until_a_later_one() {
+    let (registry, now) = registry(unchecked());
+    registry.apply(now, member(1, "s1", 3001, NodeState::Ready));
+    let s1 = || ServerKey::Node(NodeId(1));
+    registry.apply(now, word_of("lb-2", s1(), DRAIN, 1000));
+    assert_eq!(pool(&registry).servers[0].candidacy(), Candidacy::StickyOnly);
+    let told = pool(&registry).servers[0].operators_word(std::time::SystemTime::now()).unwrap();
+    assert_eq!(told, "drain by lb-2 1970-01-01 00:00:01 (version 3)");
+    registry.apply(now, word_of("lb-3", s1(), READY, 999));
+    assert_eq!(word(&registry, 0), "DRAIN", "an earlier word");
+    registry.apply(now, word_of("lb-3", s1(), Wish::Weight(WantedWeight::Absolute(Weight::ZERO)), 1));
+    assert_eq!(pool(&registry).servers[0].weight, Weight::ZERO, "of the weight nobody had said anything");
+    // Here, where the clock says later, or does not.
+    operate(&registry, now, 0, Operation::State(AdminState::Ready));
+    let far = unix_ms() + 3_600_000;
+    registry.apply(now, word_of("lb-2", s1(), DRAIN, far));
+    assert_eq!(word(&registry, 0), "DRAIN");
+    operate(&registry, now, 0, Operation::State(AdminState::Ready));
+    assert_eq!(word(&registry, 0), "no check", "whoever has seen it wins");
+    registry.apply(now, word_of("lb-2", s1(), DRAIN, far));
+    assert_eq!(word(&registry, 0), "no check", "told once more");
+}
+
+#[test]
+fn an_operators_word_is_handed_out_signed_and_one_that_was_told_is_not() {
+    let (registry, now) = registry(unchecked());
+    registry.apply(now, member(1, "s1", 3001, NodeState::Ready));
+    let mut news = registry.follow(ServerName::parse("lb-1").unwrap(), NodeId(7));
+    operate(&registry, now, 0, Operation::State(AdminState::Drain));
+    operate(&registry, now, 0, Operation::State(AdminState::Drain));
+    operate(&registry, now, 0, Operation::Health(ForcedHealth::Down));
+    registry.apply(now, word_of("lb-2", ServerKey::Node(NodeId(1)), READY, unix_ms() + 1000));
+    let Ok(Told::Decision(decision)) = news.try_recv() else { panic!("nothing was told") };
+    let Decision { pool, server, wish, by, stamp } = decision;
+    assert_eq!((pool, server, wish), (pool_name(), ServerKey::Node(NodeId(1)), DRAIN));
+    assert_eq!((by.as_str(), stamp.version, stamp.node), ("lb-1", 1, NodeId(7)));
+    assert!(news.try_recv().is_err(), "once, and nothing else");
+}
+
+#[test]
+fn a_word_about_a_server_that_is_not_here_waits_for_it() {
+    let (registry, now) = registry(unchecked());
+    let f1 = ServerKey::Static(ServerName::parse("f1").unwrap());
+    registry.apply(now, word_of("lb-2", f1.clone(), READY, 1));
+    registry.apply(now, word_of("lb-2", f1.clone(), DRAIN, 3));
+    registry.apply(now, word_of("lb-2", f1, READY, 2));
+    registry.apply(now, word_of("lb-2", ServerKey::Node(NodeId(1)), DRAIN, 1));
+    for number in 0..5000 {
+        registry.apply(now, word_of("lb-2", ServerKey::Node(NodeId(1000 + number)), DRAIN, 1));
+    }
+    registry.tick(now);
+    let later = now + Duration::from_secs(3601);
+    registry.tick(later);
+    registry.apply(later, Command::Static { pool: pool_name(), servers: vec![fixed("f1", 3002, false)] });
+    assert_eq!(word(&registry, 0), "DRAIN", "a configured server may come by the next reload");
+    registry.apply(later, member(1, "s1", 3001, NodeState::Ready));
+    assert_eq!(word(&registry, 1), "no check", "a boot that was away for an hour does not come back");
+    registry.apply(later, member(6000, "s2", 3003, NodeState::Ready));
+    assert_eq!(word(&registry, 2), "no check", "and there is a bound");
+}
+
+#[test]
+fn a_turn_of_health_is_told_as_a_hint_and_a_hint_asks_for_a_check_only_where_we_believe_otherwise() {
+    let (registry, now) = registry(PoolPolicy::default());
+    registry.apply(now, member(1, "s1", 3001, NodeState::Ready));
+    let mut news = registry.follow(ServerName::parse("lb-1").unwrap(), NodeId(7));
+    let server = pool(&registry).servers[0].clone();
+    let hint = |is_up| Hint { pool: pool_name(), server: ServerKey::Node(NodeId(1)), is_up };
+    registry.hint(&hint(false));
+    assert!(!server.live.take_doubt(), "it is not up here either");
+    registry.hint(&hint(true));
+    assert!(server.live.take_doubt() && !server.live.take_doubt());
+    assert_eq!(word(&registry, 0), "DOWN", "a hint is no verdict");
+    registry.apply(now, checked(&server, true));
+    assert_eq!(news.try_recv(), Ok(Told::Hint(hint(true))));
+    for _ in 0..3 {
+        assert!(news.try_recv().is_err());
+        registry.apply(now, checked(&server, false));
+    }
+    assert_eq!(news.try_recv(), Ok(Told::Hint(hint(false))));
 }

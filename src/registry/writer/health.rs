@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use super::{Entry, Writer, is_on};
 use crate::{
     health::{Finding, observe},
-    model::{Candidacy, CheckPolicy, CheckReport, CheckStatus, Ejection, Health, NodeId, ServerId},
+    model::{Candidacy, CheckPolicy, CheckReport, CheckStatus, Ejection, Health, Hint, NodeId, ServerId, Told},
     registry::{feedback::Trouble, server::Server},
 };
 
@@ -19,7 +19,9 @@ impl Writer {
         let is_lost = entry.servers.iter().any(|server| server.id == id && server.is_lost());
         let fall = if is_lost { patience(finding, policy.fall) } else { policy.fall };
         let judge = |health| observe(health, finding, policy.rise, fall);
+        let mut was_up = false;
         if let Some(server) = entry.servers.iter().find(|server| server.id == id) {
+            was_up = server.health.is_up();
             let mut record = server.live.lock();
             record.failures += u64::from(is_verdict && !passed && server.health.is_up());
             record.last = Some(report);
@@ -28,7 +30,21 @@ impl Writer {
         if !is_verdict {
             return false;
         }
-        entry.change_all(now, |server| server.id == id, |server| server.health = judge(server.health))
+        let changed = entry.change_all(now, |server| server.id == id, |server| server.health = judge(server.health));
+        self.tell_of_turn(id, was_up);
+        changed
+    }
+
+    /// Tells the other balancers when a server went up or down.
+    fn tell_of_turn(&self, id: ServerId, was_up: bool) {
+        for entry in &self.pools {
+            if let Some(server) = entry.servers.iter().find(|server| server.id == id)
+                && server.health.is_up() != was_up
+            {
+                let hint = Hint { pool: entry.name.clone(), server: server.key(), is_up: !was_up };
+                self.tell(Told::Hint(hint));
+            }
+        }
     }
 
     /// The cluster has lost a node: its servers whose last check failed are down. A host that vanishes refuses nothing, and
@@ -62,7 +78,9 @@ impl Writer {
         record.last = Some(report);
         drop(record);
         let judge = |health| observe(health, Finding::Failed, rise, fall);
-        entry.change_all(now, |server| server.id == id, |server| server.health = judge(server.health))
+        let changed = entry.change_all(now, |server| server.id == id, |server| server.health = judge(server.health));
+        self.tell_of_turn(id, true);
+        changed
     }
 
     pub(super) fn eject(&mut self, now: Instant, ejections: Vec<(ServerId, Option<Ejection>)>) -> bool {

@@ -4,7 +4,10 @@
 //! there is somebody to reach; the kernel knows, once the other end is given. So an address that nobody gave us stays a
 //! guess until the first seed answers, and is settled before foca says it to anybody.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+};
 
 use foca::Identity as _;
 use rand::RngExt;
@@ -17,7 +20,7 @@ use crate::swim::{
 
 /// Most addresses that are dialled at one time.
 const MAX_DIALLED: usize = 32;
-/// Failed members that are dialled when nobody else is left.
+/// Failed members that are dialled at one time.
 const LOST: usize = 3;
 
 /// What waits for our address.
@@ -29,24 +32,44 @@ pub(super) enum Pending {
 }
 
 impl Node {
-    /// Contacts the seeds when it is time; and when we are alone also those whom we knew, for they may be in the same
-    /// position, with nobody to make the first step.
+    /// Has the seeds' names looked up when it is time.
     pub(super) fn keep_seeds(&mut self, out: &mut Vec<Output>) {
-        if !self.has_somebody_to_dial() || !self.keeper.is_due(self.now, &mut self.rng) {
-            return;
-        }
-        self.roster.expire(self.now);
-        if self.has_seeds {
+        if self.has_seeds && self.keeper.is_due(self.now, &mut self.rng) {
             out.push(Output::ResolveSeeds);
-        }
-        if self.swim.num_members() == 0 {
-            let lost = self.roster.latest_failed(LOST);
-            self.dial(&lost, out);
         }
     }
 
-    pub(super) fn has_somebody_to_dial(&self) -> bool {
-        self.has_seeds || (self.swim.num_members() == 0 && !self.roster.latest_failed(1).is_empty())
+    /// Contacts the seeds. While nobody is missing only those that are new to us: the others would just say that they are
+    /// still there, which foca finds out for less.
+    pub(super) fn dial_seeds(&mut self, mut addresses: Vec<SocketAddr>, out: &mut Vec<Output>) {
+        if self.is_content() {
+            let known: BTreeSet<_> = self.roster.alive().map(|entry| entry.identity.addr()).collect();
+            let paths: BTreeSet<_> = known.iter().map(|advertised| self.contacts.path(*advertised)).collect();
+            let ours = self.identity().addr();
+            addresses.retain(|address| {
+                let address = canonical(*address);
+                address != ours && !known.contains(&address) && !paths.contains(&address)
+            });
+        }
+        self.dial(&addresses, out);
+    }
+
+    /// Contacts some of those who failed, whoever else is there: with balancers on both sides of a cut no node misses one,
+    /// and foca asks the dead just now and then. None is ever restored as alive; it says itself that it is.
+    pub(super) fn seek_the_lost(&mut self, out: &mut Vec<Output>) {
+        if !self.seeker.is_due(self.now) {
+            return;
+        }
+        self.roster.expire(self.now);
+        let mut lost: Vec<_> = self.roster.failed().collect();
+        let newest = lost.iter().map(|(_, since)| *since).max();
+        self.seeker.sought(self.now, newest, &mut self.rng);
+        let mut chosen = Vec::new();
+        while chosen.len() < LOST && !lost.is_empty() {
+            let position = self.rng.random_range(0..lost.len());
+            chosen.push(lost.swap_remove(position).0);
+        }
+        self.dial(&chosen, out);
     }
 
     /// Asks who is there.

@@ -5,13 +5,16 @@
 
 use std::collections::BTreeSet;
 
-use foca::{Error, Header, Identity as _, Message, OwnedNotification, PostcardCodec, State};
+use foca::{Error, Header, Identity as _, Incarnation, Message, OwnedNotification, PostcardCodec, State, Timer};
 use rand::rngs::StdRng;
 
 use super::{Identity, Node, Output, Phase, Role, Swim, fork, tuning};
+use crate::model::NodeId;
 use crate::swim::{
     DropReason, MAX_MEMBERS,
+    cut_off::Turn,
     roster::Standing,
+    suspicion::Suspicion,
     wire::{Ask, Datagram},
 };
 
@@ -75,6 +78,9 @@ impl Node {
         loop {
             while let Some((delay, timer)) = self.effects.to_schedule() {
                 if self.phase.is_known() {
+                    if let Timer::ChangeSuspectToDown { member_id, incarnation, token: _ } = timer {
+                        self.probe_failed(member_id, incarnation);
+                    }
                     self.timers.insert(self.now + delay, timer);
                 }
             }
@@ -124,9 +130,11 @@ impl Node {
         let member = self.roster.set_alive(self.now, identity, asks).member();
         if !was_alive {
             out.push(Output::MemberUp(member));
+            self.settled(node_id, out);
         }
         if identity.role() == Role::Balancer {
             self.delivery.track(self.now, node_id);
+            self.track_balancer(node_id);
             // It may know of us only by rumour, or not at all: it takes our record once it knows us.
             self.announce(identity);
         } else {
@@ -135,20 +143,24 @@ impl Node {
     }
 
     fn renamed(&mut self, before: Identity, after: Identity, out: &mut Vec<Output>) {
-        let known = self.roster.get(before.node_id()).filter(|entry| entry.identity == before);
-        let was_alive = known.is_some_and(|entry| entry.is_alive());
-        if before.node_id() != after.node_id() && known.is_some() {
+        let is_known = self.roster.get(before.node_id()).is_some_and(|entry| entry.identity == before);
+        if before.node_id() != after.node_id() && is_known {
             self.contacts.forget_path(before.addr());
             self.delivery.forget(before.node_id());
+            self.untrack(before.node_id(), true);
             if let Some(member) = self.roster.depart(self.now, before.node_id(), Standing::Left) {
                 out.push(Output::MemberReplaced(member));
             }
             self.roster.remove(before.node_id());
+            self.settled(before.node_id(), out);
             self.awaited.remove(&before.node_id());
         }
-        // foca reports the newcomer as up only if its predecessor was down.
-        if was_alive {
+        // foca reports the newcomer as up only if it held the predecessor for down, which may have said goodbye to us.
+        if self.swim.iter_members().any(|member| *member.id() == after) {
             self.up(after, out);
+        } else if before.node_id() == after.node_id() && is_known {
+            // It came back and is down again, both at once for us.
+            self.gone(before, Standing::Failed, out);
         }
     }
 
@@ -156,11 +168,94 @@ impl Node {
     pub(super) fn gone(&mut self, identity: Identity, standing: Standing, out: &mut Vec<Output>) {
         let Some(member) = self.roster.depart(self.now, identity.node_id(), standing) else { return };
         self.delivery.forget(identity.node_id());
+        self.untrack(identity.node_id(), standing == Standing::Left);
         self.contacts.forget_path(identity.addr());
-        out.push(match standing {
-            Standing::Left => Output::MemberLeft(member),
-            Standing::Alive | Standing::Failed => Output::MemberDown(member),
-        });
+        match standing {
+            Standing::Left => {
+                out.push(Output::MemberLeft(member));
+                self.settled(identity.node_id(), out);
+            }
+            Standing::Alive | Standing::Failed => {
+                out.push(Output::MemberDown(member));
+                self.seeker.lost(self.now);
+                let alive = self.roster.alive().count();
+                let turn = self.cut_off.vanished(self.now, identity.node_id(), alive);
+                out.extend(turn.map(told));
+            }
+        }
+    }
+
+    /// A member is there, or gone for certain.
+    fn settled(&mut self, node_id: NodeId, out: &mut Vec<Output>) {
+        let alive = self.roster.alive().count();
+        out.extend(self.cut_off.settled(self.now, node_id, alive).map(told));
+    }
+
+    /// A cut that has lasted for too long ends.
+    pub(super) fn doubt(&mut self, out: &mut Vec<Output>) {
+        out.extend(self.cut_off.tick(self.now).map(told));
+    }
+
+    /// foca starts the time to object with each failed probe of a live member, whether or not that is the first.
+    fn probe_failed(&mut self, suspect: Identity, incarnation: Incarnation) {
+        self.counters.probe_failures += 1;
+        if self.objection(suspect, incarnation) == Objection::Missing
+            && self.suspicions.raise(self.now, suspect, incarnation)
+        {
+            self.counters.suspicions += 1;
+        }
+    }
+
+    /// Asks those whom we suspect, and tells them so: whoever answers objects in the same breath.
+    pub(super) fn ask_suspects(&mut self, out: &mut Vec<Output>) {
+        for suspicion in self.suspicions.due(self.now) {
+            let Suspicion { suspect, incarnation, verdict, .. } = suspicion;
+            match self.objection(suspect, incarnation) {
+                Objection::Missing if verdict.is_some_and(|verdict| verdict <= self.now) => {
+                    self.suspicions.close(&suspicion);
+                    self.judge(foca::Member::new(suspect, incarnation, State::Down), out);
+                }
+                Objection::Missing => {
+                    let to = self.contacts.path(suspect.addr());
+                    match accusation(*self.identity(), suspect, incarnation) {
+                        Some(packet) => self.send(to, &Datagram::Swim(&packet), out),
+                        None => self.counters.dropped(DropReason::Unencodable),
+                    }
+                }
+                Objection::Heard => {
+                    self.counters.refuted += 1;
+                    self.suspicions.close(&suspicion);
+                }
+                Objection::TooLate => self.suspicions.close(&suspicion),
+            }
+        }
+    }
+
+    /// A member's name was taken by another one: it may be gone, since names are given to one process at a time. It is
+    /// asked at once; if it answers both stay.
+    pub(super) fn challenge(&mut self, rival: Identity, out: &mut Vec<Output>) {
+        let known = self.swim.iter_members().find(|member| *member.id() == rival);
+        let Some(incarnation) = known.map(foca::Member::incarnation) else { return };
+        self.judge(foca::Member::new(rival, incarnation, State::Suspect), out);
+        self.suspicions.challenge(self.now, rival, incarnation);
+        self.ask_suspects(out);
+    }
+
+    /// Tells foca what we found out about a member, and it tells the others.
+    fn judge(&mut self, verdict: foca::Member<Identity>, out: &mut Vec<Output>) {
+        let done = self.swim.apply_many(std::iter::once(verdict), true, &mut self.effects);
+        self.count(done);
+        self.flush(out);
+    }
+
+    fn objection(&self, suspect: Identity, incarnation: Incarnation) -> Objection {
+        match self.swim.iter_members().find(|member| *member.id() == suspect) {
+            None => Objection::TooLate,
+            Some(member) if member.state() == State::Suspect && member.incarnation() == incarnation => {
+                Objection::Missing
+            }
+            Some(_) => Objection::Heard,
+        }
     }
 
     /// Asks the members for the records that we lack.
@@ -204,6 +299,7 @@ impl Node {
             // A fresh instance and not `change_identity`, which would spread the death of an address that may well be
             // another member's (every machine has a 127.0.0.1).
             self.timers.clear();
+            self.suspicions.clear();
             self.swim = swim(identity, &mut self.rng);
             self.tuned_for = 1;
         } else {
@@ -253,6 +349,30 @@ impl Node {
             assert!(known, "who is alive in the roster is so in foca: {:?}", entry.identity);
         }
     }
+}
+
+fn told(turn: Turn) -> Output {
+    match turn {
+        Turn::Begins { vanished, of } => Output::CutOff { vanished, of },
+        Turn::Ends { gone, lasted } => Output::CutOffEnds { gone, lasted },
+    }
+}
+
+/// What a suspect has said to our suspicion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Objection {
+    Missing,
+    Heard,
+    TooLate,
+}
+
+/// A ping that says whom we suspect. The incarnation of the sender is the lowest, which claims nothing about ourselves; the
+/// number of the ping does no harm should it be that of a running probe, since an answer is an answer.
+fn accusation(src: Identity, suspect: Identity, incarnation: Incarnation) -> Option<Vec<u8>> {
+    let header = Header { src, src_incarnation: 0, dst: suspect, message: Message::Ping(0) };
+    let mut packet = postcard::to_stdvec(&header).ok()?;
+    packet.extend(1_u16.to_be_bytes());
+    postcard::to_extend(&foca::Member::new(suspect, incarnation, State::Suspect), packet).ok()
 }
 
 fn reason(error: Error) -> DropReason {

@@ -3,12 +3,13 @@
 //! Why is foca wrapped and not used by the driver? Nearly every rule here depends on two of its parts at once (a
 //! renewed balancer needs our record again, a hello decides what foca may announce), and each must hold in the simulator
 //! as it does in production. The parts: `membership` speaks with foca, `records` delivers records, `joining` finds the
-//! others, `leaving` says goodbye.
+//! others, `telling` speaks with the other balancers, `leaving` says goodbye.
 
 mod joining;
 mod leaving;
 mod membership;
 mod records;
+mod telling;
 #[cfg(test)]
 mod tests;
 
@@ -21,18 +22,21 @@ use std::{
 use foca::{AccumulatingRuntime, Foca, NoCustomBroadcast, PostcardCodec};
 use rand::{SeedableRng, rngs::StdRng};
 
-use self::{joining::Pending, leaving::Phase, records::Awaited};
+use self::{joining::Pending, leaving::Phase, records::Awaited, telling::Allowance};
 use super::{
-    Counters, DrainProgress, DropReason, Identity, Member, MemberState, Role, ServiceRecord, canonical,
+    Census, Counters, DrainProgress, DropReason, Identity, Member, MemberState, Role, ServiceRecord, canonical,
     contact::Contacts,
+    cut_off::CutOff,
+    decisions::Decisions,
     push::Delivery,
-    roster::Roster,
+    roster::{Entry, Roster},
     scheduler::Scheduler,
-    seeds::SeedKeeper,
+    seeds::{SeedKeeper, Seeker},
+    suspicion::Suspicions,
     tuning,
     wire::{self, Datagram},
 };
-use crate::model::{NodeId, NodeState};
+use crate::model::{NodeId, NodeState, Told};
 
 /// What a member is started with.
 #[derive(Clone, Debug)]
@@ -76,6 +80,8 @@ pub enum Input<'a> {
         /// Requests that we still have on that node.
         in_flight: u32,
     },
+    /// An operator decided something here, or a server went up or down: the other balancers are told. Of balancers alone.
+    Tell(Told),
     /// Say goodbye; [`Output::Gone`] follows within half a second.
     Leave,
 }
@@ -113,6 +119,22 @@ pub enum Output {
     MemberUp(Member),
     /// A member does not answer any more.
     MemberDown(Member),
+    /// More than half of the members vanished within five seconds: it is likelier that we are cut off. What was said of
+    /// these members, and what [`Output::MemberDown`] says from now on, is no reason to drop a server: the pool is kept and
+    /// its checks are trusted, until [`Output::CutOffEnds`].
+    CutOff {
+        /// Those who vanished.
+        vanished: Vec<NodeId>,
+        /// Members before, ourselves included.
+        of: usize,
+    },
+    /// At least half of the members are there again, or ten minutes have passed: what is said of members counts again.
+    CutOffEnds {
+        /// Those who are still gone.
+        gone: Vec<NodeId>,
+        /// How long it was.
+        lasted: Duration,
+    },
     /// A member said goodbye.
     MemberLeft(Member),
     /// A new boot has taken over a member's address: the old one is gone for certain.
@@ -130,6 +152,8 @@ pub enum Output {
         /// Whose it is: ours or that of a member whose record was refused for it.
         ours: bool,
     },
+    /// Another balancer tells something of servers: a decision that holds from now on, or a hint to check one.
+    Told(Told),
     /// The goodbye is said; nothing follows.
     Gone,
 }
@@ -154,13 +178,19 @@ pub struct Node {
     swim: Swim,
     effects: AccumulatingRuntime<Identity>,
     timers: Scheduler,
+    suspicions: Suspicions,
+    cut_off: CutOff,
     /// Size of the cluster that foca's settings are made for.
     tuned_for: usize,
     roster: Roster,
     delivery: Delivery,
     record: ServiceRecord,
     awaited: BTreeMap<NodeId, Awaited>,
+    decisions: Decisions,
+    hints_sent: Allowance,
+    hints_heard: Allowance,
     keeper: SeedKeeper,
+    seeker: Seeker,
     contacts: Contacts,
     has_seeds: bool,
     address_is_given: bool,
@@ -184,12 +214,18 @@ impl Node {
             rng,
             effects: AccumulatingRuntime::new(),
             timers: Scheduler::default(),
+            suspicions: Suspicions::default(),
+            cut_off: CutOff::default(),
             tuned_for: 1,
             roster: Roster::default(),
             delivery,
             record,
             awaited: BTreeMap::new(),
+            decisions: Decisions::default(),
+            hints_sent: Allowance::default(),
+            hints_heard: Allowance::default(),
             keeper: SeedKeeper::new(),
+            seeker: Seeker::default(),
             contacts: Contacts::default(),
             has_seeds,
             address_is_given,
@@ -206,10 +242,11 @@ impl Node {
         match input {
             Input::Datagram { from, bytes } => self.receive(canonical(from), bytes, out),
             Input::Tick => self.tick(out),
-            Input::SeedsResolved(addresses) => self.dial(&addresses, out),
+            Input::SeedsResolved(addresses) => self.dial_seeds(addresses, out),
             Input::LocalAddress(ip) => self.located(ip, out),
             Input::SetRecord(record) => self.set_record(record, out),
             Input::Applied { node_id, version, in_flight } => self.applied(node_id, version, in_flight, out),
+            Input::Tell(told) => self.tell(told, out),
             Input::Leave => self.leave(out),
         }
         self.settle(out);
@@ -225,7 +262,11 @@ impl Node {
             self.timers.next_deadline(),
             self.phase.is_known().then(|| self.delivery.next_deadline()).flatten(),
             member.then(|| self.roster.next_ask()).flatten(),
-            (member && self.has_somebody_to_dial()).then(|| self.keeper.next_deadline()),
+            member.then(|| self.decisions.next_deadline()).flatten(),
+            member.then(|| self.suspicions.next_deadline()).flatten(),
+            (member && self.has_seeds).then(|| self.keeper.next_deadline()),
+            member.then(|| self.seeker.next_deadline()).flatten(),
+            member.then(|| self.cut_off.next_deadline()).flatten(),
             self.phase.next_deadline(),
         ]
         .into_iter()
@@ -245,7 +286,23 @@ impl Node {
 
     /// Everybody we know of, ourselves first, then by boot. Who failed or left stays listed for an hour.
     pub fn members(&self) -> Vec<Member> {
-        let ourselves = Member {
+        let suspects: Vec<_> = self.suspects().collect();
+        let others = self.roster.iter().map(|entry| {
+            let suspect = entry.is_alive() && suspects.contains(&entry.identity);
+            let member = entry.member();
+            if suspect { Member { state: MemberState::Suspect, ..member } } else { member }
+        });
+        std::iter::once(self.ourselves()).chain(others).collect()
+    }
+
+    /// Another member that is listed; a suspect counts as alive.
+    pub fn member(&self, node_id: NodeId) -> Option<Member> {
+        self.roster.get(node_id).map(Entry::member)
+    }
+
+    /// We as a member.
+    pub fn ourselves(&self) -> Member {
+        Member {
             node_id: self.identity().node_id(),
             name: self.record.name.to_string(),
             address: self.identity().address(),
@@ -253,14 +310,12 @@ impl Node {
             state: if self.phase == Phase::Member { MemberState::Alive } else { MemberState::Left },
             since: Duration::ZERO,
             record: Some(self.record.clone()),
-        };
-        let suspects: Vec<_> = self.suspects().collect();
-        let others = self.roster.iter().map(|entry| {
-            let suspect = entry.is_alive() && suspects.contains(&entry.identity);
-            let member = entry.member();
-            if suspect { Member { state: MemberState::Suspect, ..member } } else { member }
-        });
-        std::iter::once(ourselves).chain(others).collect()
+        }
+    }
+
+    /// The others that answer, by boot.
+    pub fn alive(&self) -> impl Iterator<Item = NodeId> {
+        self.roster.alive().map(|entry| entry.identity.node_id())
     }
 
     /// What each live balancer has acknowledged of our record.
@@ -274,12 +329,36 @@ impl Node {
         self.delivery.is_drained()
     }
 
+    /// Whether we think that it is us who are cut off: between [`Output::CutOff`] and [`Output::CutOffEnds`].
+    pub fn is_cut_off(&self) -> bool {
+        self.cut_off.since().is_some()
+    }
+
     /// Totals since the start.
     pub fn counters(&self) -> &Counters {
         &self.counters
     }
 
+    /// Who is there now. Looks at every member.
+    pub fn census(&self) -> Census {
+        let mut census = Census {
+            unacknowledged: self.delivery.waiting_since().map(|since| self.now.saturating_sub(since)),
+            decisions: self.decisions.len(),
+            cut_off: self.cut_off.since().map(|since| self.now.saturating_sub(since)),
+            ..Census::default()
+        };
+        for Member { role, state, .. } in self.members() {
+            *census.members.entry((role, state)).or_default() += 1;
+        }
+        for entry in self.roster.alive().filter(|entry| entry.record.is_some()) {
+            census.records += 1;
+            census.oldest_record = census.oldest_record.max(Some(self.now.saturating_sub(entry.heard)));
+        }
+        census
+    }
+
     fn receive(&mut self, from: SocketAddr, bytes: &[u8], out: &mut Vec<Output>) {
+        self.counters.received_bytes += bytes.len() as u64;
         let datagram = match wire::decode(bytes) {
             Ok(datagram) => datagram,
             Err(reason) => return self.counters.dropped(reason),
@@ -295,6 +374,9 @@ impl Node {
             Datagram::Ask(ask) => self.asked(&ask),
             Datagram::Hello(hello) => self.greeted(from, hello.nonce, out),
             Datagram::Welcome(welcome) => self.welcomed(welcome, out),
+            Datagram::Decided(decided) => self.decided(from, decided, out),
+            Datagram::Agreed(agreed) => self.agreed(from, &agreed, out),
+            Datagram::Hinted(hinted) => self.hinted(from, hinted, out),
         };
         if let Err(reason) = outcome {
             self.counters.dropped(reason);
@@ -304,7 +386,10 @@ impl Node {
     fn tick(&mut self, out: &mut Vec<Output>) {
         self.run_timers(out);
         if self.phase == Phase::Member {
+            self.ask_suspects(out);
             self.keep_seeds(out);
+            self.seek_the_lost(out);
+            self.doubt(out);
             self.ask_for_records(out);
         }
         if self.phase.is_known() {
@@ -323,6 +408,9 @@ impl Node {
         if self.phase.is_known() {
             self.push_record(out);
         }
+        if self.phase == Phase::Member {
+            self.push_decisions(out);
+        }
         self.go_on_leaving(out);
     }
 
@@ -330,6 +418,7 @@ impl Node {
         match datagram.encode() {
             Ok(bytes) => {
                 self.counters.sent(datagram.kind());
+                self.counters.sent_bytes += bytes.len() as u64;
                 out.push(Output::Send { to, bytes });
             }
             Err(reason) => self.counters.dropped(reason),

@@ -63,6 +63,9 @@ impl Node {
         let &Acknowledgement { sender, node_id, version, round, in_flight } = acknowledgement;
         let ours = node_id == self.record.node_id;
         if ours && self.delivery.acknowledged(self.now, sender, (version, round), in_flight, &mut self.rng) {
+            if let Some(time) = self.delivery.take_convergence(self.now) {
+                self.counters.convergence.add(time);
+            }
             Ok(())
         } else {
             Err(DropReason::Unsolicited)
@@ -119,11 +122,17 @@ impl Node {
         } else {
             self.roster.set_record(record.clone());
         }
+        self.roster.heard(self.now, node_id);
         let address = SocketAddr::new(sender.addr().ip(), record.port);
         let leaves = record.state == NodeState::Left;
+        // Whoever had that name until now: there are two, or it died without a word and came back elsewhere.
+        let rivals = if news == RecordNews::First { self.roster.namesakes(&record.name, node_id) } else { Vec::new() };
         out.push(Output::Record { record, address, role: sender.role(), news });
         if leaves {
             self.gone(sender, Standing::Left, out);
+        }
+        for rival in rivals {
+            self.challenge(rival, out);
         }
         Ok(())
     }

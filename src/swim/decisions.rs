@@ -1,0 +1,375 @@
+//! What operators decided, held by every balancer, and who lacks what of it.
+//!
+//! Why not gossip? An operator who takes a server out wants it out everywhere now, and a balancer that joins later has to
+//! learn of it as well. So decisions go straight from balancer to balancer, like records: until they are acknowledged, and
+//! again to whoever turns out to hold something else. Why a register for each server, and not a log: the last word is all
+//! that matters. Of two words the later holds (a last-writer-wins register, Shapiro, Preguiça, Baquero, Zawirski:
+//! "Conflict-free Replicated Data Types", SSS 2011), so that all balancers agree in whatever order they hear of them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use crate::model::{Decision, NodeId, PoolName, ServerKey, Stamp, Wish};
+
+/// Most decisions that are held; the earliest makes room, of those that ask for nothing any more if there is one.
+pub const MAX_DECISIONS: usize = 1024;
+
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+const LAST_RETRY: Duration = Duration::from_secs(1);
+/// From one comparison with another balancer to the next.
+const COMPARE: Duration = Duration::from_secs(10);
+
+/// What a decision is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Subject {
+    pool: PoolName,
+    server: ServerKey,
+    aspect: Aspect,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Aspect {
+    State,
+    Weight,
+}
+
+impl Subject {
+    fn of(decision: &Decision) -> Self {
+        let Decision { pool, server, wish, by: _, stamp: _ } = decision;
+        let aspect = match wish {
+            Wish::State(_) => Aspect::State,
+            Wish::Weight(_) => Aspect::Weight,
+        };
+        Self { pool: pool.clone(), server: server.clone(), aspect }
+    }
+}
+
+/// The decisions, and the other balancers.
+#[derive(Default)]
+pub(crate) struct Decisions {
+    held: BTreeMap<Subject, Decision>,
+    digest: u64,
+    peers: BTreeMap<NodeId, Peer>,
+    /// Since when some balancer lacks something.
+    waiting_since: Option<Duration>,
+}
+
+struct Peer {
+    lacks: BTreeSet<Subject>,
+    round: u32,
+    /// What the last round carried.
+    sent: Vec<(Subject, Stamp)>,
+    next: Duration,
+    retry: Duration,
+}
+
+/// One message to another balancer.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Due {
+    pub(crate) peer: NodeId,
+    pub(crate) round: u32,
+    pub(crate) decisions: Vec<Decision>,
+}
+
+impl Decisions {
+    /// Takes a decision in, made here or told by `from`; whether it holds from now on.
+    pub(crate) fn merge(&mut self, now: Duration, decision: &Decision, from: Option<NodeId>) -> bool {
+        let subject = Subject::of(decision);
+        let known = self.held.get(&subject).map(|held| held.stamp);
+        if let Some(from) = from
+            && let Some(peer) = self.peers.get_mut(&from)
+            && known.is_none_or(|known| known <= decision.stamp)
+        {
+            peer.lacks.remove(&subject);
+        }
+        if known.is_some_and(|known| known >= decision.stamp) {
+            return false;
+        }
+        if known.is_none() && self.held.len() >= MAX_DECISIONS && !self.make_room(decision) {
+            return false;
+        }
+        self.remove(&subject);
+        self.digest ^= fingerprint(&subject, decision.stamp);
+        self.held.insert(subject.clone(), decision.clone());
+        for (_, peer) in self.peers.iter_mut().filter(|(peer, _)| Some(**peer) != from) {
+            peer.lacks.insert(subject.clone());
+            (peer.next, peer.retry) = (now, FIRST_RETRY);
+            self.waiting_since.get_or_insert(now);
+        }
+        true
+    }
+
+    /// Drops the least important decision, if there is one that is less so than the new one.
+    fn make_room(&mut self, new: &Decision) -> bool {
+        let importance = |decision: &Decision| (asks_for_something(decision.wish), decision.stamp);
+        let least = self.held.iter().min_by_key(|(_, decision)| importance(decision));
+        match least.filter(|(_, least)| importance(least) < importance(new)).map(|(subject, _)| subject.clone()) {
+            Some(subject) => {
+                self.remove(&subject);
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn remove(&mut self, subject: &Subject) {
+        if let Some(held) = self.held.remove(subject) {
+            self.digest ^= fingerprint(subject, held.stamp);
+        }
+        for peer in self.peers.values_mut() {
+            peer.lacks.remove(subject);
+        }
+    }
+
+    /// A balancer is there: it is told everything.
+    pub(crate) fn track(&mut self, now: Duration, balancer: NodeId) {
+        let all: BTreeSet<_> = self.held.keys().cloned().collect();
+        if !all.is_empty() {
+            self.waiting_since.get_or_insert(now);
+        }
+        let next = if all.is_empty() { now + COMPARE } else { now };
+        let peer = self.peers.entry(balancer).or_insert_with(|| Peer {
+            lacks: BTreeSet::new(),
+            round: 0,
+            sent: Vec::new(),
+            next,
+            retry: FIRST_RETRY,
+        });
+        (peer.lacks, peer.next, peer.retry) = (all, next, FIRST_RETRY);
+    }
+
+    /// A balancer is gone.
+    pub(crate) fn forget(&mut self, balancer: NodeId) {
+        self.peers.remove(&balancer);
+        self.note_agreement();
+    }
+
+    /// A node is gone for certain, and its server with it.
+    pub(crate) fn drop_node(&mut self, node: NodeId) {
+        let its: Vec<_> = self.held.keys().filter(|subject| subject.server == ServerKey::Node(node)).cloned().collect();
+        for subject in &its {
+            self.remove(subject);
+        }
+    }
+
+    /// Messages that are due; they count as sent. `fits` says how many of the decisions go into one.
+    pub(crate) fn due(&mut self, now: Duration, fits: impl Fn(&[Decision]) -> usize) -> Vec<Due> {
+        let mut messages = Vec::new();
+        for (&id, peer) in self.peers.iter_mut().filter(|(_, peer)| peer.next <= now) {
+            let missing = peer.lacks.iter().filter_map(|subject| Some((subject, self.held.get(subject)?)));
+            // More than a datagram takes, whatever their length.
+            let (subjects, mut decisions): (Vec<_>, Vec<_>) =
+                missing.take(64).map(|(subject, decision)| (subject.clone(), decision.clone())).unzip();
+            decisions.truncate(fits(&decisions));
+            if decisions.is_empty() {
+                peer.next = now + COMPARE;
+                if self.held.is_empty() {
+                    // Whoever holds something asks us.
+                    continue;
+                }
+            } else {
+                peer.next = now + peer.retry;
+                peer.retry = (peer.retry * 2).min(LAST_RETRY);
+            }
+            peer.round = peer.round.saturating_add(1);
+            peer.sent = subjects.into_iter().zip(decisions.iter().map(|decision| decision.stamp)).collect();
+            messages.push(Due { peer: id, round: peer.round, decisions });
+        }
+        messages
+    }
+
+    /// A balancer holds what a round carried, or something later; `digest` is of all that it holds. `false` when nobody
+    /// asked.
+    pub(crate) fn acknowledged(&mut self, now: Duration, balancer: NodeId, round: u32, digest: u64) -> bool {
+        let Some(peer) = self.peers.get_mut(&balancer).filter(|peer| round != 0 && peer.round == round) else {
+            return false;
+        };
+        let was_comparison = peer.sent.is_empty();
+        for (subject, stamp) in std::mem::take(&mut peer.sent) {
+            if self.held.get(&subject).is_none_or(|held| held.stamp == stamp) {
+                peer.lacks.remove(&subject);
+            }
+        }
+        peer.retry = FIRST_RETRY;
+        if was_comparison && digest != self.digest && peer.lacks.is_empty() {
+            peer.lacks = self.held.keys().cloned().collect();
+        }
+        // A copy of this answer says nothing new.
+        peer.round = peer.round.saturating_add(1);
+        peer.next = if peer.lacks.is_empty() { now + COMPARE } else { now };
+        self.note_agreement();
+        true
+    }
+
+    fn note_agreement(&mut self) {
+        if self.peers.values().all(|peer| peer.lacks.is_empty()) {
+            self.waiting_since = None;
+        }
+    }
+
+    /// How long some balancer has been lacking something.
+    pub(crate) fn waiting_since(&self) -> Option<Duration> {
+        self.waiting_since
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Duration> {
+        self.peers.values().map(|peer| peer.next).min()
+    }
+
+    /// Equal for two balancers that hold the same.
+    pub(crate) fn digest(&self) -> u64 {
+        self.digest
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.held.len()
+    }
+}
+
+fn asks_for_something(wish: Wish) -> bool {
+    use crate::model::{AdminState, WantedWeight};
+    match wish {
+        Wish::State(state) => state != AdminState::Ready,
+        Wish::Weight(weight) => weight != WantedWeight::Percent(100),
+    }
+}
+
+/// FNV-1a (draft-eastlake-fnv): no secret is in it, it only has to be the same on every machine.
+fn fingerprint(subject: &Subject, stamp: Stamp) -> u64 {
+    let Subject { pool, server, aspect } = subject;
+    let Stamp { at, version, node } = stamp;
+    let text = format!("{pool}\n{server:?}\n{aspect:?}\n{at} {version} {node}");
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::{AdminState, ServerName, WantedWeight, Weight};
+
+    const PEER: NodeId = NodeId(7);
+    const ZERO: Duration = Duration::ZERO;
+
+    fn decision(server: u16, wish: Wish, at: u64, node: u64) -> Decision {
+        let name = ServerName::parse(&format!("s{server}")).unwrap();
+        Decision {
+            pool: PoolName::parse("nodes").unwrap(),
+            server: ServerKey::Static(name.clone()),
+            wish,
+            by: name,
+            stamp: Stamp { at, version: 1, node: NodeId(node) },
+        }
+    }
+
+    const DRAIN: Wish = Wish::State(AdminState::Drain);
+    const READY: Wish = Wish::State(AdminState::Ready);
+
+    fn all(decisions: &[Decision]) -> usize {
+        decisions.len()
+    }
+
+    #[test]
+    fn a_decision_is_told_until_it_is_acknowledged_and_compared_every_ten_seconds() {
+        let mut decisions = Decisions::default();
+        decisions.track(ZERO, PEER);
+        assert!(decisions.merge(ZERO, &decision(1, DRAIN, 1, 1), None));
+        let mut sent = Vec::new();
+        for now in (0..1000).map(Duration::from_millis) {
+            sent.extend(decisions.due(now, all).iter().map(|_| now.as_millis()));
+        }
+        assert_eq!(sent, [0, 100, 300, 700]);
+        assert_eq!(decisions.waiting_since(), Some(ZERO));
+        assert!(!decisions.acknowledged(ZERO, PEER, 3, decisions.digest()), "an older round");
+        assert!(decisions.acknowledged(ZERO, PEER, 4, decisions.digest()));
+        assert!(!decisions.acknowledged(ZERO, PEER, 4, decisions.digest()), "a copy");
+        assert_eq!((decisions.waiting_since(), decisions.next_deadline()), (None, Some(COMPARE)));
+        let compared = decisions.due(COMPARE, all);
+        assert_eq!((compared.len(), compared[0].decisions.len()), (1, 0));
+        assert!(decisions.acknowledged(COMPARE, PEER, compared[0].round, 0), "it holds nothing");
+        assert_eq!(decisions.due(COMPARE, all)[0].decisions.len(), 1, "so it is told again");
+    }
+
+    #[test]
+    fn nothing_is_sent_where_nothing_was_decided() {
+        let mut decisions = Decisions::default();
+        decisions.track(ZERO, PEER);
+        assert_eq!(decisions.due(Duration::from_secs(60), all), []);
+    }
+
+    #[test]
+    fn a_later_balancer_is_told_everything_and_a_teller_is_not_told_back() {
+        let mut decisions = Decisions::default();
+        decisions.track(ZERO, PEER);
+        decisions.merge(ZERO, &decision(1, DRAIN, 1, 7), Some(PEER));
+        decisions.merge(ZERO, &decision(2, DRAIN, 1, 1), None);
+        assert_eq!(decisions.due(ZERO, all)[0].decisions, [decision(2, DRAIN, 1, 1)]);
+        decisions.track(ZERO, NodeId(8));
+        let told = decisions.due(ZERO, |_| 1);
+        assert_eq!((told[0].peer, told[0].decisions.len()), (NodeId(8), 1));
+        assert!(decisions.acknowledged(ZERO, NodeId(8), told[0].round, 0));
+        assert_eq!(decisions.due(ZERO, |_| 1)[0].decisions, [decision(2, DRAIN, 1, 1)], "the rest at once");
+    }
+
+    #[test]
+    fn state_and_weight_are_decided_apart_and_the_later_word_holds() {
+        let mut decisions = Decisions::default();
+        let heavy = Wish::Weight(WantedWeight::Absolute(Weight::MAX));
+        assert!(decisions.merge(ZERO, &decision(1, DRAIN, 5, 1), None));
+        assert!(decisions.merge(ZERO, &decision(1, heavy, 1, 2), None));
+        assert!(!decisions.merge(ZERO, &decision(1, READY, 4, 2), None));
+        assert!(decisions.merge(ZERO, &decision(1, READY, 5, 2), None), "of the same moment the greater boot's");
+        assert_eq!(decisions.len(), 2);
+    }
+
+    #[test]
+    fn decisions_are_bounded_and_those_that_ask_for_nothing_go_first() {
+        let mut decisions = Decisions::default();
+        decisions.merge(ZERO, &decision(0, DRAIN, 1, 1), None);
+        for server in 1..2000 {
+            decisions.merge(ZERO, &decision(server, READY, 10 + u64::from(server), 1), None);
+        }
+        assert_eq!(decisions.len(), MAX_DECISIONS);
+        assert!(decisions.held.values().any(|held| held.wish == DRAIN), "the drain is older and stays");
+        assert!(decisions.held.values().any(|held| held.stamp.at == 2009), "the latest is there");
+    }
+
+    #[test]
+    fn what_was_decided_about_a_node_goes_with_it() {
+        let mut decisions = Decisions::default();
+        decisions.track(ZERO, PEER);
+        decisions.merge(ZERO, &Decision { server: ServerKey::Node(NodeId(3)), ..decision(1, DRAIN, 1, 1) }, None);
+        decisions.drop_node(NodeId(3));
+        assert_eq!((decisions.len(), decisions.digest()), (0, 0));
+        assert_eq!(decisions.due(ZERO, all), []);
+    }
+
+    proptest! {
+        #[test]
+        fn all_balancers_agree_in_whatever_order_they_hear(
+            words in prop::collection::vec((0_u16..4, any::<bool>(), 0_u64..6, 0_u64..3), 0..30),
+            order in any::<u64>(),
+        ) {
+            // One balancer decides one thing at one moment.
+            let wish = |drain: bool| if drain { DRAIN } else { READY };
+            let mut told: Vec<_> = words.iter().map(|&(server, drain, at, node)| decision(server, wish(drain), at, node)).collect();
+            told.sort_by_key(|decision| (decision.server.clone(), decision.stamp));
+            told.dedup_by_key(|decision| (decision.server.clone(), decision.stamp));
+            let (mut one, mut other) = (Decisions::default(), Decisions::default());
+            for decision in &told {
+                one.merge(ZERO, decision, None);
+            }
+            told.sort_by_key(|decision| fingerprint(&Subject::of(decision), decision.stamp) ^ order);
+            for decision in told.iter().chain(&told) {
+                other.merge(ZERO, decision, None);
+            }
+            prop_assert_eq!(one.digest(), other.digest());
+            prop_assert_eq!(&one.held, &other.held);
+            let by_hand = one.held.iter().fold(0, |digest, (subject, held)| digest ^ fingerprint(subject, held.stamp));
+            prop_assert_eq!(one.digest(), by_hand);
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Clusters that have settled, and figures of many runs.
+
+use std::time::Duration;
+
+use lb::swim::Role;
+
+use super::net::{Net, Weather, ms};
+
+/// A network with the addresses of those who run on it.
+pub(crate) struct Cluster {
+    pub(crate) net: Net,
+    pub(crate) balancers: Vec<String>,
+    pub(crate) nodes: Vec<String>,
+}
+
+impl Cluster {
+    /// So many balancers and nodes who know each other. The weather holds from the start.
+    pub(crate) fn settled(seed: u64, balancers: usize, nodes: usize, weather: Weather) -> Self {
+        let mut net = Net { weather, is_traced: false, ..Net::new(seed) };
+        let balancers: Vec<_> = (0..balancers).map(|host| format!("10.0.0.{}:7946", host + 1)).collect();
+        let nodes: Vec<_> = (0..nodes).map(|host| format!("10.1.{}.{}:7946", host / 250, host % 250 + 1)).collect();
+        let seeds: Vec<_> = balancers.iter().map(String::as_str).collect();
+        for at in &balancers {
+            net.start(Role::Balancer, at, &seeds);
+        }
+        let pause = ms(1000) / nodes.len().max(1) as u32;
+        for at in &nodes {
+            net.start(Role::Node, at, &seeds);
+            net.run(pause);
+        }
+        net.wait_by(ms(100), ms(60_000), "settling", Net::views_are_equal);
+        net.run(ms(3000) + ms(seed * 37 % 1000));
+        Self { net, balancers, nodes }
+    }
+}
+
+/// The seeds to run: so many in a debug build, so many otherwise; or the one of `LB_SIM_SEED`.
+pub(crate) fn seeds(debug: u64, full: u64) -> impl Iterator<Item = u64> {
+    let wish = std::env::var("LB_SIM_SEED").ok().map(|seed| seed.parse::<u64>().expect("LB_SIM_SEED is a number"));
+    let count = if cfg!(debug_assertions) { debug } else { full };
+    wish.map_or(0..count, |seed| seed..seed + 1)
+}
+
+/// What a run lasts, or how many there are: less in a debug build.
+pub(crate) fn sized<T>(debug: T, full: T) -> T {
+    if cfg!(debug_assertions) { debug } else { full }
+}
+
+/// Times of many runs.
+#[derive(Default)]
+pub(crate) struct Figures(Vec<Duration>);
+
+impl Figures {
+    pub(crate) fn add(&mut self, time: Duration) {
+        self.0.push(time);
+    }
+
+    /// The time that this share of the runs does not exceed.
+    pub(crate) fn quantile(&self, share: f64) -> Duration {
+        let mut sorted = self.0.clone();
+        sorted.sort_unstable();
+        sorted[((sorted.len() as f64 * share).ceil() as usize).clamp(1, sorted.len()) - 1]
+    }
+
+    pub(crate) fn worst(&self) -> Duration {
+        self.quantile(1.0)
+    }
+
+    /// For the reader of a run with `--nocapture`.
+    pub(crate) fn print(&self, what: &str) {
+        let [p50, p99, worst] = [0.5, 0.99, 1.0].map(|share| self.quantile(share).as_millis());
+        println!("FIGURE {what}: p50 {p50} ms, p99 {p99} ms, worst {worst} ms of {}", self.0.len());
+    }
+}
