@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Instant};
 
+use super::keys;
 use crate::{
     admin::{MemberRole, MemberRow, MemberStatus},
     cluster::{self, Directory, Resolve, Seed},
@@ -91,7 +92,12 @@ pub(super) fn advertised(advertise: Option<Advertise>) -> Option<SocketAddr> {
 pub(super) async fn member_rows(member: cluster::Member) -> Vec<MemberRow> {
     // A member that has ended knows nobody.
     let members = member.members().await.unwrap_or_default();
-    members.iter().map(member_row).collect()
+    let mut rows: Vec<_> = members.iter().map(member_row).collect();
+    // We are the first.
+    if let (Some(ourselves), Ok(totals)) = (rows.first_mut(), member.totals().await) {
+        ourselves.notes.extend(keys::notes(&totals));
+    }
+    rows
 }
 
 fn member_row(member: &swim::Member) -> MemberRow {

@@ -5,6 +5,7 @@
 
 mod cluster_link;
 mod demo;
+mod keys;
 mod names;
 mod node;
 mod query;
@@ -18,6 +19,7 @@ mod webapp;
 mod workers;
 
 pub use demo::{DemoError, DemoSettings, demo};
+pub use keys::KeysError;
 pub use node::{NodeError, NodeSettings, run_node};
 pub use query::{QueryError, query_members};
 pub use reload::{ConfigFile, LoadError};

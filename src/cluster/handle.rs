@@ -3,8 +3,8 @@
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    model::NodeState,
-    swim::{Counters, DrainProgress, RecordError, ServiceRecord},
+    model::{Keyring, NodeState},
+    swim::{Counters, DrainProgress, RecordError, Sealing, ServiceRecord},
 };
 
 /// The member does not run any more: it has left, or its future was dropped.
@@ -27,6 +27,8 @@ pub struct Totals {
     pub send_errors: u64,
     /// Failed reads of the socket.
     pub receive_errors: u64,
+    /// How datagrams are sealed now; `None` when they are not.
+    pub sealing: Option<Sealing>,
 }
 
 /// A request of the handle.
@@ -37,6 +39,7 @@ pub(super) enum Command {
     Totals(oneshot::Sender<Totals>),
     DrainProgress(oneshot::Sender<Vec<DrainProgress>>),
     Drained(oneshot::Sender<()>),
+    SetKeys(Keyring),
     Leave(oneshot::Sender<()>),
 }
 
@@ -97,6 +100,11 @@ impl Member {
     /// When the member stops before.
     pub async fn drained(&self) -> Result<(), Stopped> {
         self.ask(Command::Drained).await
+    }
+
+    /// Changes the cluster's keys; a member that was started without stays so. One that has stopped needs none.
+    pub async fn set_keys(&self, keys: Keyring) {
+        let _ = self.commands.send(Command::SetKeys(keys)).await;
     }
 
     /// Says goodbye, which takes half a second at most; then the member's future ends. If it has ended already nothing

@@ -13,9 +13,10 @@ use toml::Spanned;
 
 use self::{cookie::override_cookie, health::waits_in_vain};
 use super::{
-    Advertise, CheckChoice, Config, DEFAULT_FRONTEND, DEFAULT_POOL, Gossip, GossipChoice, HostPort, Limits,
+    Advertise, CheckChoice, Config, DEFAULT_FRONTEND, DEFAULT_POOL, Gossip, GossipChoice, HostPort, KeySource, Limits,
     ListenAddress, Listener, Overrides, Pool, PoolPolicy, Problems, StaticServer, Stats, Timeouts, UpgradeProtocol,
     checker::Checker,
+    key_source,
     raw::{
         Number, RawConfig, RawGossip, RawLimits, RawListener, RawLog, RawPool, RawQueue, RawServer, RawStats,
         RawTimeouts, read,
@@ -208,12 +209,15 @@ impl Checker<'_> {
     }
 
     fn gossip(&mut self, raw: RawGossip) -> Gossip {
-        let RawGossip { bind, advertise, join } = raw;
+        let RawGossip { bind, advertise, join, key_file, cluster } = raw;
         let seed = |text: &str| HostPort::parse_or(text, GOSSIP_PORT);
         Gossip {
             bind: self.parse(bind, "bind").unwrap_or(ListenAddress::any(GOSSIP_PORT)),
             advertise: self.parse::<Advertise>(advertise, "advertise"),
             join: join.into_iter().filter_map(|join| self.convert(join, "join", seed)).collect(),
+            key_source: key_file.and_then(|path| self.convert(path, "key-file", KeySource::file)),
+            cluster: self.parse(cluster, "cluster"),
+            keys: None,
         }
     }
 
@@ -281,6 +285,8 @@ fn override_with(config: &mut Config, overrides: &Overrides, checker: &mut Check
         gossip,
         advertise,
         join,
+        key_source,
+        cluster,
         servers,
         server_maxconn,
         balance,
@@ -327,6 +333,7 @@ fn override_with(config: &mut Config, overrides: &Overrides, checker: &mut Check
     if !runtime_api.is_empty() {
         config.runtime_api.get_or_insert_default().bind.clone_from(runtime_api);
     }
+    key_source::override_with(&mut config.gossip, (key_source.as_ref(), cluster.as_ref()), gossip.as_ref(), checker);
     if *gossip == Some(GossipChoice::Off) && (!join.is_empty() || advertise.is_some()) {
         checker.note(None, "--gossip off leaves nothing to join or to advertise: drop it, or --join and --advertise");
     }

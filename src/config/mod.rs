@@ -8,6 +8,7 @@
 mod address;
 mod build;
 mod checker;
+mod key_source;
 mod overrides;
 mod problem;
 mod raw;
@@ -20,6 +21,7 @@ mod upgrade;
 pub use address::{AddressError, Advertise, Host, HostPort, ListenAddress};
 pub use build::{GOSSIP_PORT, MAX_LIMIT, Source};
 pub use checker::parse_duration;
+pub use key_source::KeySource;
 pub use overrides::{CheckChoice, CookieModeChoice, GossipChoice, Overrides};
 pub use problem::{Problem, Problems};
 pub use runtime_api::{Level, RuntimeAddress, RuntimeApi, RuntimeBind};

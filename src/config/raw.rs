@@ -156,6 +156,8 @@ pub(super) struct RawGossip {
     pub(super) bind: Option<Text>,
     pub(super) advertise: Option<Text>,
     pub(super) join: Vec<Text>,
+    pub(super) key_file: Option<Text>,
+    pub(super) cluster: Option<Text>,
 }
 
 #[derive(Debug, Default, Deserialize)]

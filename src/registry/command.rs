@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use super::{feedback::Trouble, operation::Operation};
 use crate::{
     config,
-    model::{CheckReport, Ejection, NodeId, NodeState, PoolName, ServerId, ServerName, Weight},
+    model::{CheckReport, CookieKey, Ejection, NodeId, NodeState, PoolName, ServerId, ServerName, Weight},
 };
 
 /// One change of the pools.
@@ -44,6 +44,9 @@ pub enum Command {
     Troubled(Vec<(ServerId, Trouble)>),
     /// These servers are ejected for what they answer to users; `None` ends it.
     Eject(Vec<(ServerId, Option<Ejection>)>),
+    /// The values of cookies are made with the first of these keys, and those of all are understood; without any, everybody
+    /// can make them.
+    CookieKeys(Vec<CookieKey>),
     /// A second has passed.
     Tick,
 }

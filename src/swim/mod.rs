@@ -20,13 +20,14 @@ mod push;
 mod record;
 mod roster;
 mod scheduler;
+mod seal;
 mod seeds;
 mod tuning;
 mod wire;
 
 pub use counters::{Counters, DropReason, Kind};
 pub use identity::{Identity, IdentityError, Role, canonical};
-pub use node::{Input, Node, NodeConfig, Output, RecordNews};
+pub use node::{Input, Node, NodeConfig, Output, RecordNews, Sealing};
 pub use push::DrainProgress;
 pub use record::{MAX_RECORD, RecordError, ServiceRecord};
 pub use roster::{MAX_MEMBERS, Member, MemberState};

@@ -34,6 +34,7 @@ mod queue;
 mod regressions;
 mod reload;
 mod runtime_api;
+mod sealed;
 mod sticky;
 mod support;
 mod timeouts;

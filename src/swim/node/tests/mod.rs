@@ -1,6 +1,7 @@
 //! Many nodes on one virtual network and clock.
 
 mod net;
+mod sealed;
 
 use std::time::Duration;
 

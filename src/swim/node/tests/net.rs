@@ -9,7 +9,7 @@ use std::{
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use crate::{
-    model::{NodeId, NodeState, PoolName, ServerName},
+    model::{ClusterSecret, NodeId, NodeState, PoolName, ServerName},
     swim::{Identity, Input, Node, NodeConfig, Output, Role, ServiceRecord},
 };
 
@@ -61,6 +61,8 @@ pub(super) struct Net {
     pub(super) chance: Option<StdRng>,
     /// Every datagram that was sent.
     pub(super) trace: Vec<Vec<u8>>,
+    /// Keys and name of the cluster, if its datagrams are sealed.
+    pub(super) secret: Option<ClusterSecret>,
 }
 
 impl Net {
@@ -87,6 +89,7 @@ impl Net {
             address_is_given: given,
             has_seeds: !seeds.is_empty(),
             record,
+            secret: self.secret.clone(),
         };
         let node = Node::new(config, StdRng::seed_from_u64(self.seed * 1000 + self.boots));
         let seeds = seeds.iter().map(|seed| addr(seed)).collect();
@@ -174,6 +177,7 @@ impl Net {
             | Output::Renewed(_)
             | Output::Identified(_)
             | Output::AddressMismatch { .. }
+            | Output::Refused { .. }
             | Output::Gone => host.log.push((now, output)),
         }
     }
