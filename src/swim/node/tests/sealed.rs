@@ -136,14 +136,15 @@ fn a_recording_of_dead_members_brings_none_of_them_back_to_a_balancer_that_resta
     assert!(members_after_a_recording(None) > 1, "without a key it does: this test would see it");
 }
 
-/// A hundred thousand, or as many as LB_HOSTILE says.
-fn how_many() -> u32 {
-    std::env::var("LB_HOSTILE").map_or(100_000, |count| count.parse().unwrap())
+/// A number that the environment may choose.
+#[expect(clippy::disallowed_methods, reason = "a test is repeated with the seed of another run")]
+fn chosen(variable: &str, default: u64) -> u64 {
+    std::env::var(variable).map_or(default, |number| number.parse().unwrap())
 }
 
 #[test]
 fn random_truncated_replayed_wrong_key_and_forged_datagrams_change_nothing() {
-    let seed = std::env::var("LB_SIM_SEED").map_or(7, |seed| seed.parse().unwrap());
+    let seed = chosen("LB_SIM_SEED", 7);
     println!("LB_SIM_SEED={seed}");
     let mut rng = StdRng::seed_from_u64(seed);
     let (mut net, nodes) = cluster_with(secret(&[1], "lb"), seed);
@@ -152,7 +153,7 @@ fn random_truncated_replayed_wrong_key_and_forged_datagrams_change_nothing() {
     let recorded = net.trace.clone();
     let before: Vec<_> = [B, N[0]].map(|at| net.host(at).node.members()).to_vec();
     let senders = [B, N[0], N[1], "10.6.6.6:666", "127.0.0.1:9", "[2001:db8::1]:7946"].map(addr);
-    for _ in 0..how_many() {
+    for _ in 0..chosen("LB_HOSTILE", 100_000) {
         let own = &recorded[rng.random_range(0..recorded.len())];
         let bytes = match rng.random_range(0..6) {
             0 => (0..rng.random_range(0..1400)).map(|_| rng.random()).collect(),
