@@ -16,7 +16,7 @@
 //! FLOOR 1  h1         requests to bytes, bytes to responses
 //! FLOOR 1  config     raw (serde) -> validated
 //! FLOOR 1  proxy_protocol  the PROXY protocol's header
-//! FLOOR 1  swim       foca wrapped sans-IO: identity, record, Node::handle(now, input) -> outputs
+//! FLOOR 1  swim       foca wrapped sans-IO: identity, record, seal, Node::handle(now, input) -> outputs
 //! FLOOR 2  registry   the pools: an immutable Snapshot under one ArcSwap, one writer `apply(Command)`; live counters
 //! FLOOR 2  telemetry  the access log, tracing set-up
 //! FLOOR 3  net        listeners, metered and timed connections, name resolution

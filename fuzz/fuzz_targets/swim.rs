@@ -72,6 +72,7 @@ impl Host {
             address_is_given: role == Role::Balancer,
             has_seeds: role == Role::Node,
             record,
+            secret: None,
         };
         Self { address, node: Node::new(config, StdRng::seed_from_u64(u64::from(number))), out: Vec::new() }
     }

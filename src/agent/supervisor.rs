@@ -74,7 +74,10 @@ impl Supervisor {
     /// When the program is missing or cannot be run.
     pub(super) fn start(&mut self) -> Result<Pid, StartError> {
         let (program, arguments) = self.command.split_first().ok_or(StartError::NoCommand)?;
-        let spawned = Command::new(program).args(arguments).process_group(0).spawn();
+        let mut command = Command::new(program);
+        // The cluster's key is the agent's: an application that tells its environment would tell it, too.
+        command.args(arguments).process_group(0).env_remove("LB_CLUSTER_KEY");
+        let spawned = command.spawn();
         let child = spawned.map_err(|error| {
             let is_missing = error.kind() == io::ErrorKind::NotFound;
             let program = program.clone();

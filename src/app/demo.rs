@@ -140,6 +140,8 @@ async fn run_webapp(number: usize, seed: SocketAddr, stopped: watch::Receiver<bo
         tags: Vec::new(),
         join: vec![HostPort { host: Host::Ip(seed.ip()), port: seed.port() }],
         advertise: None,
+        key_source: None,
+        cluster: None,
     };
     let settings = AgentSettings {
         port,

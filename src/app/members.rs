@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::event_handlers::HandlerCounters;
+use super::{event_handlers::HandlerCounters, keys};
 use crate::{
     admin::{Gathered, MemberRole, MemberRow, MemberStatus, Sample},
     cluster::{self, Totals, View, tags},
@@ -18,8 +18,17 @@ use crate::{
 /// The members, with what operators want of their servers.
 pub(super) async fn member_rows(member: cluster::Member, registry: Arc<Registry>) -> Vec<MemberRow> {
     // A member that has ended knows nobody.
-    let View { now, members, .. } = member.view().await.unwrap_or_default();
-    members.iter().map(|member| member_row(member, now, &registry)).collect()
+    let View { now, members, totals, census } = member.view().await.unwrap_or_default();
+    let mut rows: Vec<_> = members.iter().map(|member| member_row(member, now, &registry)).collect();
+    // We are the first.
+    if let Some(ourselves) = rows.first_mut() {
+        ourselves.notes.extend(keys::notes(&totals));
+        let words = |since: Duration| {
+            format!("more than half of all vanished {} s ago: seems to be cut off itself", since.as_secs())
+        };
+        ourselves.notes.extend(census.cut_off.map(words));
+    }
+    rows
 }
 
 fn member_row(member: &swim::Member, now: Duration, registry: &Registry) -> MemberRow {
@@ -113,8 +122,8 @@ fn of_census(census: Census) -> Vec<Gathered> {
 
 #[rustfmt::skip] // One line for each: it is a table.
 fn of_totals(totals: Totals) -> Vec<Gathered> {
-    let Totals { protocol, send_errors, receive_errors, lost_events: _ } = totals;
-    let Counters { received, sent, dropped, received_bytes, sent_bytes, probe_failures, suspicions, refuted, convergence, agreement, .. } = protocol;
+    let Totals { protocol, send_errors, receive_errors, lost_events: _, sealing: _ } = totals;
+    let Counters { received, sent, dropped, received_bytes, sent_bytes, probe_failures, suspicions, refuted, challenges_sent, challenges_answered, convergence, agreement } = protocol;
     let kinds = |direction: &'static str, counts: std::collections::BTreeMap<swim::Kind, u64>| {
         swim::Kind::ALL.map(move |kind| {
             let count = counts.get(&kind).copied().unwrap_or(0);
@@ -133,6 +142,7 @@ fn of_totals(totals: Totals) -> Vec<Gathered> {
         counter("lb_cluster_probe_failures_total", "Probes of members that nobody answered in time.", probe_failures),
         counter("lb_cluster_suspicions_total", "Members that turned suspect by this member's probes.", suspicions),
         counter("lb_cluster_refuted_suspicions_total", "Those of them that objected in time.", refuted),
+        Gathered { name: "lb_cluster_challenges_total", help: "Signs of life asked of senders that nobody knew, and given to others; of sealed clusters alone.", series: both(challenges_answered, challenges_sent).into() },
         timings("lb_cluster_convergence_seconds", "From a change of this member's record until every balancer followed.", &convergence),
         timings("lb_cluster_agreement_seconds", "From an operator's decision until every balancer was known to hold it.", &agreement),
     ]

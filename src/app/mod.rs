@@ -6,6 +6,7 @@
 mod cluster_link;
 mod demo;
 mod event_handlers;
+mod keys;
 mod members;
 mod names;
 mod node;
@@ -21,6 +22,7 @@ mod webapp;
 mod workers;
 
 pub use demo::{DemoError, DemoSettings, demo};
+pub use keys::KeysError;
 pub use node::{NodeError, NodeSettings, run_node};
 pub use query::{QueryError, query_members};
 pub use reload::{ConfigFile, LoadError};

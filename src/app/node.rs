@@ -4,13 +4,16 @@ use std::{io, net::UdpSocket, num::NonZeroU16, sync::Arc};
 
 use futures_util::{Stream, StreamExt, future::OptionFuture, stream::FuturesUnordered};
 
-use super::cluster_link::{Names, advertised, seeds};
-use super::event_handlers;
+use super::{
+    cluster_link::{Names, advertised, seeds},
+    event_handlers,
+    keys::{self, KeysError},
+};
 use crate::{
     agent::{self, AgentSettings, Membership},
     cluster::{self, NoDirectory},
-    config::{Advertise, EventHandler, HostPort},
-    model::{NodeState, PoolName, ServerName, Weight},
+    config::{Advertise, EventHandler, HostPort, KeySource},
+    model::{ClusterName, NodeState, PoolName, ServerName, Weight},
     swim::{Role, ServiceRecord},
 };
 
@@ -31,6 +34,10 @@ pub struct NodeSettings {
     pub join: Vec<HostPort>,
     /// What other members should dial.
     pub advertise: Option<Advertise>,
+    /// Where the cluster's keys are. A file is looked at every two seconds, and other keys in it are used from then on.
+    pub key_source: Option<KeySource>,
+    /// The cluster's name, if somebody chose one.
+    pub cluster: Option<ClusterName>,
 }
 
 /// Why the agent cannot start.
@@ -39,6 +46,9 @@ pub enum NodeError {
     /// The cluster member cannot start.
     #[error("cannot join the cluster: {0}")]
     Cluster(#[from] cluster::JoinError),
+    /// The cluster's keys cannot be had.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
     /// The system gave no socket or signal handler.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
@@ -57,11 +67,13 @@ pub async fn run_node(
     handlers: Vec<EventHandler>,
     signals: impl Stream<Item = agent::Signal> + Unpin,
 ) -> Result<u8, NodeError> {
-    let NodeSettings { name, service, port, weight, tags, join, advertise } = node;
+    let NodeSettings { name, service, port, weight, tags, join, advertise, key_source, cluster } = node;
+    let (secret, mut keys) = keys::watched(key_source, cluster)?;
     let mut record = ServiceRecord::new(name, service, port.get());
     record.weight = weight;
     record.tags = tags.into_iter().collect();
-    let config = cluster::Config { role: Role::Node, advertise: advertised(advertise), seeds: seeds(&join), record };
+    let seeds = seeds(&join);
+    let config = cluster::Config { role: Role::Node, advertise: advertised(advertise), seeds, record, secret };
     let socket = tokio::net::UdpSocket::from_std(socket)?;
     let (member, run) = cluster::join(socket, config, Names, NoDirectory)?;
     // The member runs beside the agent and ends with it.
@@ -80,6 +92,7 @@ pub async fn run_node(
             biased;
             Some(()) = member_runs.next() => {}
             Some(()) = handlers.as_mut() => handlers.set(None.into()),
+            keys = keys.changed() => membership.member.set_keys(keys).await,
             () = agent.as_mut() => return Ok(agent.take_output().unwrap_or(1)),
         }
     }

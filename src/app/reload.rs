@@ -2,6 +2,7 @@
 
 use std::{io, num::NonZeroUsize, path::PathBuf};
 
+use super::keys::{self, KeysError};
 use crate::config::{Config, Overrides, Problems, Source};
 
 /// Where the configuration comes from.
@@ -27,14 +28,25 @@ pub enum LoadError {
     /// The file or the command line is wrong.
     #[error(transparent)]
     Invalid(#[from] Problems),
+    /// The cluster's keys cannot be had.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
 }
 
 impl ConfigFile {
-    /// Reads the file anew and lets the command line's words win.
+    /// Reads the file anew, lets the command line's words win, and reads the cluster's keys.
     ///
     /// # Errors
-    /// When the file cannot be read, or anything is wrong.
+    /// When a file cannot be read, or anything is wrong.
     pub fn load(&self) -> Result<Config, LoadError> {
+        let mut config = self.read()?;
+        if let Some(gossip) = &mut config.gossip {
+            gossip.keys = gossip.key_source.as_ref().map(keys::read).transpose()?;
+        }
+        Ok(config)
+    }
+
+    fn read(&self) -> Result<Config, LoadError> {
         let processors = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let Some(path) = &self.path else { return Ok(Config::build(None, &self.overrides, processors)?) };
         let text = std::fs::read_to_string(path).map_err(|source| LoadError::Read { path: path.clone(), source })?;

@@ -19,7 +19,7 @@ use super::{
     Bound, ConfigFile,
     cluster_link::{Names, PoolDirectory, advertised, seeds},
     event_handlers::{self, HandlerCounters},
-    hostname,
+    hostname, keys,
     members::{figures, member_rows},
     names, operators, runtime_api, shortage,
     task::{Failures, Task},
@@ -85,7 +85,7 @@ pub async fn serve(
     let broken = loop {
         tokio::select! {
             order = orders.next() => match order {
-                Some(Order::Reload) => balancer.reload(),
+                Some(Order::Reload) => balancer.reload().await,
                 Some(Order::Stop) | None => break None,
             },
             broken = failed.recv() => break broken,
@@ -118,6 +118,7 @@ impl Balancer {
         let Bound { listeners, stats, runtime_api, gossip } = bound;
         let (started, now) = (SystemTime::now(), Instant::now());
         let registry = Arc::new(Registry::new(config.workers.get(), &frontends(&config), now));
+        registry.apply(now, keys::cookie_keys(config.gossip.as_ref().and_then(|gossip| gossip.keys.as_ref())));
         registry.apply(now, Command::Pools(config.pools.clone()));
         names::publish_known(&registry, &config.pools);
         let log = match config.log {
@@ -174,7 +175,7 @@ impl Balancer {
     }
 
     /// Reads the configuration again. A bad one changes nothing.
-    fn reload(&mut self) {
+    async fn reload(&mut self) {
         let config = match self.file.load() {
             Ok(config) => config,
             Err(error) => {
@@ -195,11 +196,15 @@ impl Balancer {
         if !fixed.is_empty() {
             tracing::warn!("changes of {} take effect after a restart", fixed.join(", "));
         }
+        let rotated = keys::rotated(&self.config, &config);
         let Config { pools, timeouts, limits, .. } = config;
         self.registry.apply(Instant::now(), Command::Pools(pools.clone()));
         self.names = follow_names(&self.registry, &pools);
         self.config = Config { pools, timeouts, limits, ..self.config.clone() };
         self.settings.send_replace(settings_of(&self.config));
+        if let Some(keys) = rotated {
+            keys::rotate(&mut self.config, &self.registry, self.member.as_ref(), keys).await;
+        }
         tracing::info!("the configuration was reloaded");
     }
 
@@ -372,6 +377,7 @@ fn join_cluster(
         advertise: advertised(gossip.advertise),
         seeds: seeds(&gossip.join),
         record: ServiceRecord::new(ServerName::parse(&hostname())?, PoolName::parse(BALANCER_SERVICE)?, 0),
+        secret: keys::secret(gossip.keys.clone(), gossip.cluster.clone()),
     };
     let directory = PoolDirectory { registry: Arc::clone(registry) };
     Ok(cluster::join(tokio::net::UdpSocket::from_std(socket)?, config, Names, directory)?)
@@ -404,6 +410,7 @@ fn admin_context(
     log_drops: Arc<AtomicU64>,
 ) -> admin::Context {
     let stats = config.stats.as_ref();
+    let is_sealed = config.gossip.as_ref().is_some_and(|gossip| gossip.keys.is_some());
     let unsealed = "The cluster is not sealed: whoever reaches the gossip port can join the pool.";
     admin::Context {
         registry: Arc::clone(registry),
@@ -412,7 +419,7 @@ fn admin_context(
         started,
         refresh: stats.map(|stats| stats.refresh).unwrap_or_default(),
         admin: stats.is_some_and(|stats| stats.admin),
-        notes: member.iter().map(|_| unsealed.to_owned()).collect(),
+        notes: member.iter().filter(|_| !is_sealed).map(|_| unsealed.to_owned()).collect(),
         figures: member.clone().map(|member| -> admin::GatheredSource {
             let handlers = Arc::clone(handlers);
             Box::new(move || Box::pin(figures(member.clone(), Arc::clone(&handlers))))

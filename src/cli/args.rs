@@ -13,9 +13,9 @@ use crate::{
     agent::RestartPolicy,
     config::{
         AddressError, Advertise, CheckChoice, CookieModeChoice, EventHandler, GOSSIP_PORT, GossipChoice, HostPort,
-        ListenAddress, LogFormat, MAX_LIMIT, Overrides, RuntimeBind, StaticServer, parse_duration,
+        KeySource, ListenAddress, LogFormat, MAX_LIMIT, Overrides, RuntimeBind, StaticServer, parse_duration,
     },
-    model::{Algorithm, PoolName, ServerName, Weight},
+    model::{Algorithm, ClusterName, PoolName, ServerName, Weight},
 };
 
 /// A load balancer whose servers join it by themselves.
@@ -47,6 +47,8 @@ pub(super) enum Command {
     Members(MembersArgs),
     /// Check a configuration and tell everything that is wrong with it.
     Check(CheckArgs),
+    /// Print a new cluster key.
+    Keygen(KeygenArgs),
     /// Run a balancer and three small webapps in this process, on loopback.
     Demo(DemoArgs),
     /// Print the completions of a shell.
@@ -96,6 +98,13 @@ pub(super) struct ServeArgs {
     /// all; repeatable. It gets what Serf's handlers get.
     #[arg(long, value_name = "[EVENT,..=]CMD", env = "LB_EVENT_HANDLER", value_delimiter = '\n')]
     event_handler: Vec<EventHandler>,
+    /// File with the cluster's keys, which seal the gossip (see 'lb keygen'): the first is sent with, all are accepted. SIGHUP
+    /// reads it again. LB_CLUSTER_KEY can hold the keys themselves.
+    #[arg(long, value_name = "FILE", env = "LB_CLUSTER_KEY_FILE")]
+    cluster_key_file: Option<PathBuf>,
+    /// Name of the cluster: members with the same key and other names do not meet [default: lb].
+    #[arg(long, value_name = "NAME", env = "LB_CLUSTER_NAME")]
+    cluster_name: Option<ClusterName>,
     /// A server known beforehand; repeatable.
     #[arg(
         long,
@@ -152,6 +161,8 @@ impl ServeArgs {
             advertise,
             join,
             event_handler,
+            cluster_key_file,
+            cluster_name,
             server,
             server_maxconn,
             balance,
@@ -174,6 +185,8 @@ impl ServeArgs {
             advertise,
             join,
             event_handlers: event_handler,
+            key_source: cluster_key_file.map(KeySource::File),
+            cluster: cluster_name,
             servers: server,
             server_maxconn,
             balance,
@@ -218,6 +231,13 @@ pub(super) struct AgentArgs {
     /// Address of the cluster member (UDP).
     #[arg(long, value_name = "ADDR", env = "LB_GOSSIP", default_value_t = ListenAddress::any(GOSSIP_PORT))]
     pub(super) gossip: ListenAddress,
+    /// File with the cluster's keys, which seal the gossip (see 'lb keygen'): the first is sent with, all are accepted. It is
+    /// looked at every two seconds. LB_CLUSTER_KEY can hold the keys themselves.
+    #[arg(long, value_name = "FILE", env = "LB_CLUSTER_KEY_FILE")]
+    pub(super) cluster_key_file: Option<PathBuf>,
+    /// Name of the cluster: members with the same key and other names do not meet [default: lb].
+    #[arg(long, value_name = "NAME", env = "LB_CLUSTER_NAME")]
+    pub(super) cluster_name: Option<ClusterName>,
     /// The app is ready when a GET of this path is answered with 2xx or 3xx [default: when it accepts connections].
     #[arg(long, value_name = "PATH", env = "LB_READY_PATH", value_parser = path)]
     pub(super) ready_path: Option<PathAndQuery>,
@@ -266,6 +286,10 @@ pub(super) struct CheckArgs {
     #[arg(short, long, value_name = "FILE", env = "LB_CONFIG")]
     pub(super) config: PathBuf,
 }
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  (umask 077 && lb keygen > lb.key) && lb --cluster-key-file lb.key")]
+pub(super) struct KeygenArgs {}
 
 #[derive(Debug, Args)]
 pub(super) struct DemoArgs {

@@ -3,7 +3,10 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use super::BAD_USAGE;
-use crate::{app::ConfigFile, config::Overrides};
+use crate::{
+    app::{ConfigFile, LoadError},
+    config::Overrides,
+};
 
 /// Tells everything that is wrong with a configuration, or what it comes to.
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "this is where the program speaks to its user")]
@@ -24,7 +27,8 @@ pub(super) fn check(path: PathBuf) -> ExitCode {
         }
         Err(error) => {
             eprintln!("{error}");
-            ExitCode::from(BAD_USAGE)
+            // As a start would end.
+            if matches!(error, LoadError::Keys(_)) { ExitCode::FAILURE } else { ExitCode::from(BAD_USAGE) }
         }
     }
 }

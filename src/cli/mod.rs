@@ -2,6 +2,7 @@
 
 mod args;
 mod check;
+mod keys;
 mod members;
 mod run;
 

@@ -12,13 +12,16 @@ use super::{
     BAD_USAGE,
     args::{AgentArgs, Command, DemoArgs, MembersArgs, ServeArgs},
     check::check,
+    keys,
     members::render,
 };
 use crate::{
     agent::{AgentSettings, Orphans, SystemSignals},
     app::{
-        Addresses, Bound, ConfigFile, DemoSettings, NodeSettings, Order, demo, hostname, query_members, run_node, serve,
+        Addresses, Bound, ConfigFile, DemoSettings, LoadError, NodeSettings, Order, demo, hostname, query_members,
+        run_node, serve,
     },
+    config::KeySource,
     model::ServerName,
     net::{bind_udp, raise_descriptor_limit},
     telemetry::init_tracing,
@@ -32,6 +35,10 @@ pub(super) fn run(command: Command) -> ExitCode {
         Command::Agent(args) => block_on(run_agent(*args)),
         Command::Members(args) => block_on(show_members(args)),
         Command::Check(args) => Ok(check(args.config)),
+        Command::Keygen(_) => {
+            keys::generate();
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Demo(args) => block_on(run_demo(args)),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut super::command(), "lb", &mut io::stdout());
@@ -75,9 +82,13 @@ fn block_on(command: impl Future<Output = Result<ExitCode, Failure>>) -> Result<
 
 async fn run_balancer(args: ServeArgs) -> Result<ExitCode, Failure> {
     init_tracing("info");
-    let (path, overrides) = args.into_parts();
+    let (path, mut overrides) = args.into_parts();
+    overrides.key_source = keys::source(overrides.key_source).map_err(Failure::usage)?;
     let file = ConfigFile { path, overrides };
-    let config = file.load().map_err(Failure::usage)?;
+    let config = file.load().map_err(|error| match error {
+        LoadError::Keys(error) => Failure::start(error),
+        LoadError::Read { .. } | LoadError::Invalid(_) => Failure::usage(error),
+    })?;
     match raise_descriptor_limit() {
         Ok(limit) => tracing::debug!("at most {limit:?} file descriptors"),
         Err(error) => tracing::warn!("the soft limit on file descriptors stays as it is: {error}"),
@@ -95,10 +106,15 @@ async fn run_balancer(args: ServeArgs) -> Result<ExitCode, Failure> {
         tracing::info!("runtime API on {address} (level {})", bind.level.word());
     }
     match gossip {
-        Some(gossip) => {
-            tracing::info!("gossip on {gossip} (UDP)");
-            tracing::warn!("the cluster is not sealed: whoever reaches the gossip port can join the pool");
-        }
+        Some(gossip) => match config.gossip.as_ref().and_then(|gossip| gossip.keys.as_ref()) {
+            Some(keys) => tracing::info!("gossip on {gossip} (UDP), sealed with key {}", keys.first().id()),
+            None => {
+                tracing::info!("gossip on {gossip} (UDP)");
+                tracing::warn!(
+                    "the cluster is not sealed: whoever reaches the gossip port can join the pool (see --cluster-key-file)"
+                );
+            }
+        },
         None => tracing::info!("gossip is off: servers cannot join by themselves"),
     }
     serve(config, bound, file, orders).await.map_err(Failure::start)?;
@@ -115,6 +131,8 @@ async fn run_agent(args: AgentArgs) -> Result<ExitCode, Failure> {
         weight,
         advertise,
         gossip,
+        cluster_key_file,
+        cluster_name,
         ready_path,
         drain_timeout,
         restart,
@@ -127,9 +145,16 @@ async fn run_agent(args: AgentArgs) -> Result<ExitCode, Failure> {
         None => ServerName::parse(&hostname())
             .map_err(|error| Failure::usage(format!("{error}; choose one with --name")))?,
     };
+    let key_source = keys::source(cluster_key_file.map(KeySource::File)).map_err(Failure::usage)?;
+    if key_source.is_none() && cluster_name.is_some() {
+        return Err(Failure::usage(
+            "a cluster has a name only with a key: add --cluster-key-file, or drop --cluster-name",
+        ));
+    }
     let signals = SystemSignals::new().map_err(Failure::start)?;
     let socket = bind_udp(&gossip).await.map_err(Failure::start)?;
-    let node = NodeSettings { name, service, port, weight, tags: tag, join, advertise };
+    let node =
+        NodeSettings { name, service, port, weight, tags: tag, join, advertise, key_source, cluster: cluster_name };
     let settings = AgentSettings {
         port,
         advertised: advertise.map(|advertise| advertise.ip),

@@ -26,7 +26,7 @@ use super::{
     resolve::{Lookup, look_up},
 };
 use crate::{
-    model::NodeId,
+    model::{ClusterSecret, NodeId},
     swim::{Identity, IdentityError, Input, Node, NodeConfig, Output, RecordError, Role, ServiceRecord, canonical},
 };
 
@@ -53,6 +53,8 @@ pub struct Config {
     pub seeds: Vec<Seed>,
     /// What it says of itself; `node_id` and `version` are set by the member.
     pub record: ServiceRecord,
+    /// Keys and name of the cluster; `None`: whoever reaches the socket can speak for a member.
+    pub secret: Option<ClusterSecret>,
 }
 
 /// Why a member can't start.
@@ -80,7 +82,7 @@ pub fn join<R: Resolve, D: Directory>(
     resolver: R,
     directory: D,
 ) -> Result<(Member, impl Future<Output = ()>), JoinError> {
-    let Config { role, advertise, seeds, record } = config;
+    let Config { role, advertise, seeds, record, secret } = config;
     record.check()?;
     let bound = socket.local_addr().map_err(JoinError::Socket)?;
     let (address, address_is_given) = advertised(bound, advertise);
@@ -91,7 +93,7 @@ pub fn join<R: Resolve, D: Directory>(
         tracing::debug!(%error, "the gossip socket keeps its small buffer");
     }
     tracing::info!(address = %identity.address(), %role, node_id = %node_id, "cluster member started");
-    let node_config = NodeConfig { identity, address_is_given, has_seeds: !seeds.is_empty(), record };
+    let node_config = NodeConfig { identity, address_is_given, has_seeds: !seeds.is_empty(), record, secret };
     let node = Node::new(node_config, StdRng::from_rng(&mut rand::rng()));
     let (member, requests) = Member::new(node_id);
     let driver = Driver {
@@ -226,6 +228,10 @@ impl<D: Directory> Driver<D> {
             Command::Watch(answer) => drop(answer.send(self.watchers.add(&self.node))),
             Command::DrainProgress(answer) => drop(answer.send(self.node.drain_progress())),
             Command::Drained(answer) => self.drains.push(answer),
+            Command::SetKeys(keys) => {
+                log::rotated(&keys);
+                self.feed(Input::SetKeys(keys)).await;
+            }
             Command::Leave(answer) => {
                 self.leavers.push(answer);
                 self.feed(Input::Leave).await;
@@ -235,7 +241,7 @@ impl<D: Directory> Driver<D> {
 
     fn totals(&self) -> Totals {
         let protocol = self.node.counters().clone();
-        Totals { protocol, lost_events: self.watchers.lost, ..self.totals.clone() }
+        Totals { protocol, sealing: self.node.sealing(), lost_events: self.watchers.lost, ..self.totals.clone() }
     }
 
     /// Hands something to the core and does what it wants, which may be answered with more.
@@ -306,6 +312,7 @@ impl<D: Directory> Driver<D> {
             Output::Identified(identity) => log::identified(&identity),
             Output::AddressMismatch { advertised, observed, ours } => log::mismatch(advertised, observed, ours),
             Output::Told(told) => self.directory.told(told),
+            Output::Refused { from, reason, key } => log::refused(from, reason, key, self.node.sealing().as_ref()),
             Output::Gone => self.gone = true,
         }
         None

@@ -135,6 +135,7 @@ impl Watchers {
             | Output::FindAddress { .. }
             | Output::Record { .. }
             | Output::MemberUp(_)
+            | Output::Refused { .. }
             | Output::CutOff { .. }
             | Output::CutOffEnds { .. }
             | Output::Renewed(_)

@@ -6,8 +6,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::events::Event;
 use crate::{
-    model::{NodeId, NodeState, Told},
-    swim::{Census, Counters, DrainProgress, RecordError, ServiceRecord},
+    model::{Keyring, NodeId, NodeState, Told},
+    swim::{Census, Counters, DrainProgress, RecordError, Sealing, ServiceRecord},
 };
 
 /// The member does not run any more: it has left, or its future was dropped.
@@ -33,6 +33,8 @@ pub struct Totals {
     pub receive_errors: u64,
     /// Events that were lost because whoever watches was too slow.
     pub lost_events: u64,
+    /// How datagrams are sealed now; `None` when they are not.
+    pub sealing: Option<Sealing>,
 }
 
 /// What a member knows at one moment.
@@ -59,6 +61,7 @@ pub(super) enum Command {
     Watch(oneshot::Sender<mpsc::Receiver<Event>>),
     DrainProgress(oneshot::Sender<Vec<DrainProgress>>),
     Drained(oneshot::Sender<()>),
+    SetKeys(Keyring),
     Leave(oneshot::Sender<()>),
 }
 
@@ -149,6 +152,11 @@ impl Member {
     /// When the member stops before.
     pub async fn drained(&self) -> Result<(), Stopped> {
         self.ask(Command::Drained).await
+    }
+
+    /// Changes the cluster's keys; a member that was started without stays so. One that has stopped needs none.
+    pub async fn set_keys(&self, keys: Keyring) {
+        let _ = self.commands.send(Command::SetKeys(keys)).await;
     }
 
     /// Says goodbye, which takes half a second at most; then the member's future ends. If it has ended already nothing

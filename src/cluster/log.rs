@@ -3,8 +3,8 @@
 use std::{net::SocketAddr, time::Duration};
 
 use crate::{
-    model::NodeState,
-    swim::{Identity, Member, RecordNews, Role, ServiceRecord},
+    model::{KeyId, Keyring, NodeState},
+    swim::{DropReason, Identity, Member, RecordNews, Role, Sealing, ServiceRecord},
 };
 
 /// A member appeared. A balancer waits for its record, which brings the name ([`record`]).
@@ -109,4 +109,35 @@ pub(super) fn mismatch(advertised: SocketAddr, observed: SocketAddr, ours: bool)
     } else {
         tracing::warn!(%advertised, %observed, "refused a record: its member advertises one address and sends from another (see its --advertise)");
     }
+}
+
+/// Somebody's datagrams are dropped.
+pub(super) fn refused(from: SocketAddr, reason: DropReason, key: Option<KeyId>, ours: Option<&Sealing>) {
+    let key = key.map(|key| key.to_string()).unwrap_or_default();
+    let ours = ours.map(|sealing| list(&sealing.accepted)).unwrap_or_default();
+    if reason == DropReason::Sealed {
+        tracing::warn!("{from} sends gossip sealed with key {key} and this member has no key (see --cluster-key-file)");
+    } else if reason == DropReason::Unsealed {
+        tracing::warn!(
+            "{from} sends unsealed gossip and this member has a key: start that one with the key, too (see --cluster-key-file)"
+        );
+    } else if reason == DropReason::UnknownKey {
+        tracing::warn!(
+            "{from} sends gossip sealed with key {key} and this member accepts {ours} only (see --cluster-key-file)"
+        );
+    } else {
+        tracing::warn!(
+            "{from} sends gossip that says to be sealed with key {key} and is not for this cluster: it has another name (see --cluster-name), or is forged"
+        );
+    }
+}
+
+/// Other keys are used from now on.
+pub(super) fn rotated(keys: &Keyring) {
+    let accepted: Vec<_> = keys.keys().iter().map(|key| key.id()).collect();
+    tracing::info!("gossip is sealed with key {} from now on; accepted: {}", keys.first().id(), list(&accepted));
+}
+
+fn list(keys: &[KeyId]) -> String {
+    keys.iter().map(KeyId::to_string).collect::<Vec<_>>().join(", ")
 }

@@ -94,7 +94,7 @@ fn config(role: Role, name: &str, seeds: &[SocketAddr]) -> Config {
     let (name, service) = (ServerName::parse(name).unwrap(), PoolName::parse("nodes").unwrap());
     let record = ServiceRecord { state: NodeState::Ready, ..ServiceRecord::new(name, service, 3000) };
     let seeds = seeds.iter().map(|seed| Seed { host: seed.ip().to_string(), port: seed.port() }).collect();
-    Config { role, advertise: None, seeds, record }
+    Config { role, advertise: None, seeds, record, secret: None }
 }
 
 /// Starts a member as `app` would: on a task of its own.

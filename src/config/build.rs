@@ -14,9 +14,10 @@ use toml::Spanned;
 use self::{cookie::override_cookie, health::waits_in_vain};
 use super::{
     Advertise, CheckChoice, Config, DEFAULT_FRONTEND, DEFAULT_POOL, EventHandler, Gossip, GossipChoice, HostPort,
-    Limits, ListenAddress, Listener, Overrides, Pool, PoolPolicy, Problems, StaticServer, Stats, Timeouts,
+    KeySource, Limits, ListenAddress, Listener, Overrides, Pool, PoolPolicy, Problems, StaticServer, Stats, Timeouts,
     UpgradeProtocol,
     checker::Checker,
+    key_source,
     raw::{
         Number, RawConfig, RawGossip, RawLimits, RawListener, RawLog, RawPool, RawQueue, RawServer, RawStats,
         RawTimeouts, read,
@@ -209,7 +210,7 @@ impl Checker<'_> {
     }
 
     fn gossip(&mut self, raw: RawGossip) -> Gossip {
-        let RawGossip { bind, advertise, join, event_handler } = raw;
+        let RawGossip { bind, advertise, join, event_handler, key_file, cluster } = raw;
         let seed = |text: &str| HostPort::parse_or(text, GOSSIP_PORT);
         Gossip {
             bind: self.parse(bind, "bind").unwrap_or(ListenAddress::any(GOSSIP_PORT)),
@@ -219,6 +220,9 @@ impl Checker<'_> {
                 .into_iter()
                 .filter_map(|handler| self.convert(handler, "event-handler", str::parse::<EventHandler>))
                 .collect(),
+            key_source: key_file.and_then(|path| self.convert(path, "key-file", KeySource::file)),
+            cluster: self.parse(cluster, "cluster"),
+            keys: None,
         }
     }
 
@@ -287,6 +291,8 @@ fn override_with(config: &mut Config, overrides: &Overrides, checker: &mut Check
         advertise,
         join,
         event_handlers,
+        key_source,
+        cluster,
         servers,
         server_maxconn,
         balance,
@@ -336,6 +342,7 @@ fn override_with(config: &mut Config, overrides: &Overrides, checker: &mut Check
     if *gossip == Some(GossipChoice::Off) && !event_handlers.is_empty() {
         checker.note(None, "--gossip off leaves nothing to handle: drop it, or --event-handler");
     }
+    key_source::override_with(&mut config.gossip, (key_source.as_ref(), cluster.as_ref()), gossip.as_ref(), checker);
     if *gossip == Some(GossipChoice::Off) && (!join.is_empty() || advertise.is_some()) {
         checker.note(None, "--gossip off leaves nothing to join or to advertise: drop it, or --join and --advertise");
     }

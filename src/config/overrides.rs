@@ -2,8 +2,10 @@
 
 use std::{num::NonZeroUsize, str::FromStr, time::Duration};
 
-use super::{Advertise, EventHandler, HostPort, ListenAddress, LogFormat, MAX_LIMIT, RuntimeBind, StaticServer};
-use crate::model::{Algorithm, CheckKind, ServerName, Weight};
+use super::{
+    Advertise, EventHandler, HostPort, KeySource, ListenAddress, LogFormat, MAX_LIMIT, RuntimeBind, StaticServer,
+};
+use crate::model::{Algorithm, CheckKind, ClusterName, ServerName, Weight};
 
 /// What the command line says; `None` and empty lists leave the file's word.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,6 +26,10 @@ pub struct Overrides {
     pub advertise: Option<Advertise>,
     /// Other members.
     pub join: Vec<HostPort>,
+    /// Where the cluster's keys are.
+    pub key_source: Option<KeySource>,
+    /// The cluster's name.
+    pub cluster: Option<ClusterName>,
     /// Servers of the first pool.
     pub servers: Vec<StaticServer>,
     /// Requests at once on each server of the first pool that has no number of its own; 0 is no limit.

@@ -157,6 +157,8 @@ pub(super) struct RawGossip {
     pub(super) advertise: Option<Text>,
     pub(super) join: Vec<Text>,
     pub(super) event_handler: Vec<Text>,
+    pub(super) key_file: Option<Text>,
+    pub(super) cluster: Option<Text>,
 }
 
 #[derive(Debug, Default, Deserialize)]

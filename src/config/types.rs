@@ -5,9 +5,10 @@ use std::{
     time::Duration,
 };
 
-use super::{Advertise, EventHandler, HostPort, ListenAddress, RuntimeApi, UpgradeProtocol};
+use super::{Advertise, EventHandler, HostPort, KeySource, ListenAddress, RuntimeApi, UpgradeProtocol};
 use crate::model::{
-    Algorithm, CheckPolicy, CookiePolicy, Networks, OutlierPolicy, PoolName, RetryOn, ServerName, Weight,
+    Algorithm, CheckPolicy, ClusterName, CookiePolicy, Keyring, Networks, OutlierPolicy, PoolName, RetryOn, ServerName,
+    Weight,
 };
 
 /// Name of the frontend that `--listen` makes.
@@ -53,7 +54,8 @@ impl Config {
             ("listener", *listeners != other.listeners),
             ("stats", *stats != other.stats),
             ("runtime-api", *runtime_api != other.runtime_api),
-            ("gossip", *gossip != other.gossip),
+            // Other keys from the same place are no other place.
+            ("gossip", gossip.as_ref().map(Gossip::without_keys) != other.gossip.as_ref().map(Gossip::without_keys)),
             ("log", *log != other.log),
             ("workers", *workers != other.workers),
         ];
@@ -189,6 +191,12 @@ pub struct Gossip {
     pub join: Vec<HostPort>,
     /// Commands for what happens to members.
     pub event_handlers: Vec<EventHandler>,
+    /// Where the cluster's keys are; `None`: the gossip is not sealed.
+    pub key_source: Option<KeySource>,
+    /// The cluster's name, if somebody chose one.
+    pub cluster: Option<ClusterName>,
+    /// The keys, once somebody has read them from there.
+    pub keys: Option<Keyring>,
 }
 
 /// How long things may take. The defaults are HAProxy's usual ones.

@@ -7,6 +7,7 @@
 
 mod algorithm;
 mod check;
+mod cluster_key;
 mod cookie;
 mod http_check;
 mod id;
@@ -21,6 +22,7 @@ mod wish;
 
 pub use algorithm::Algorithm;
 pub use check::{CheckReport, CheckStatus};
+pub use cluster_key::{ClusterKey, ClusterName, ClusterSecret, CookieKey, KeyError, KeyId, Keyring, KeyringError};
 pub use cookie::{CookieMode, CookiePolicy, InsertedCookie, Lifetime, SameSite};
 pub use http_check::{HttpCheck, StatusSet};
 pub use id::{NameError, NodeId, PoolName, ServerId, ServerName};

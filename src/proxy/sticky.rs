@@ -20,6 +20,8 @@ pub(super) struct Sticky {
     pub(super) server: Option<Arc<Server>>,
     /// The dates with which the client gets the cookie again that it has.
     renewed: Option<Dates>,
+    /// Whether the cookie was made with a key that is about to go.
+    is_outdated: bool,
     /// When the client got its first cookie, if it says so: it keeps that date when it moves to another server.
     first: Option<Date>,
 }
@@ -29,12 +31,13 @@ struct Found {
     letter: StickyRequest,
     server: Option<Arc<Server>>,
     renewed: Option<Dates>,
+    is_outdated: bool,
     first: Option<Date>,
 }
 
 impl Found {
     fn nothing(letter: StickyRequest) -> Self {
-        Self { letter, server: None, renewed: None, first: None }
+        Self { letter, server: None, renewed: None, is_outdated: false, first: None }
     }
 }
 
@@ -47,7 +50,7 @@ impl Sticky {
         if !has_cookie {
             return Self { pool: Some(pool), ..Self::default() };
         }
-        let Found { letter, server, renewed, first } = find(headers, &pool, policy);
+        let Found { letter, server, renewed, is_outdated, first } = find(headers, &pool, policy);
         exchange.termination.request = letter;
         if letter != StickyRequest::None {
             match policy.mode {
@@ -55,7 +58,7 @@ impl Sticky {
                 CookieMode::Prefix => sticky::strip_prefix(headers, &policy.name),
             }
         }
-        Self { pool: Some(pool), server, renewed, first }
+        Self { pool: Some(pool), server, renewed, is_outdated, first }
     }
 
     /// The request goes to that server: the one that the cookie names, or another because that one did not take it.
@@ -91,7 +94,7 @@ impl Sticky {
         let deleted = sticky::strip_response(&mut parts.headers, name).then_some(StickyResponse::Deleted);
         let has_it = self.names(server);
         let fresh = || Dates::new(&cookie.lifetime, self.first, now(&cookie.lifetime));
-        let dates = if has_it { self.renewed } else { Some(fresh()) };
+        let dates = if has_it && !self.is_outdated { self.renewed } else { Some(fresh()) };
         let Some(dates) = dates else { return deleted };
         // A request that waited may have got a server that came meanwhile. One that has left meanwhile has no line any
         // more: its next request is balanced anew.
@@ -141,7 +144,11 @@ fn named(name: &[u8], pool: &Pool) -> Found {
     match pool.by_cookie(name) {
         None => Found::nothing(StickyRequest::Invalid),
         Some(server) if server.candidacy() == Candidacy::Nobody => Found::nothing(StickyRequest::Down),
-        Some(server) => Found { server: Some(Arc::clone(server)), ..Found::nothing(StickyRequest::Valid) },
+        Some(server) => Found {
+            server: Some(Arc::clone(server)),
+            is_outdated: name != server.cookie.as_bytes(),
+            ..Found::nothing(StickyRequest::Valid)
+        },
     }
 }
 

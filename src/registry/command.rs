@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use super::{feedback::Trouble, operation::Operation};
 use crate::{
     config,
-    model::{CheckReport, Decision, Ejection, NodeId, NodeState, PoolName, ServerId, ServerName, Weight},
+    model::{CheckReport, CookieKey, Decision, Ejection, NodeId, NodeState, PoolName, ServerId, ServerName, Weight},
 };
 
 /// One change of the pools.
@@ -46,6 +46,9 @@ pub enum Command {
     Troubled(Vec<(ServerId, Trouble)>),
     /// These servers are ejected for what they answer to users; `None` ends it.
     Eject(Vec<(ServerId, Option<Ejection>)>),
+    /// The values of cookies are made with the first of these keys, and those of all are understood; without any, everybody
+    /// can make them.
+    CookieKeys(Vec<CookieKey>),
     /// A second has passed.
     Tick,
 }

@@ -3,10 +3,11 @@
 use std::sync::{Arc, OnceLock};
 
 use http::HeaderValue;
+use sha2::{Digest, Sha256};
 
-use super::server::Server;
+use super::server::{Origin, Server};
 use crate::{
-    model::{CookieMode, CookiePolicy, InsertedCookie},
+    model::{CookieKey, CookieMode, CookiePolicy, InsertedCookie, PoolName},
     sticky::{self, Dates},
 };
 
@@ -23,8 +24,11 @@ pub(super) struct Cookies {
 impl Cookies {
     pub(super) fn new(policy: Option<&CookiePolicy>, servers: &[Arc<Server>]) -> Self {
         let Some(policy) = policy else { return Self::default() };
-        let name = |(place, server): (usize, &Arc<Server>)| Some((number(server.cookie.as_bytes())?, place));
-        let mut names: Vec<_> = servers.iter().enumerate().filter_map(name).collect();
+        let names = |(place, server): (usize, &Arc<Server>)| {
+            let values = std::iter::once(&server.cookie).chain(&*server.former_cookies);
+            values.filter_map(|value| number(value.as_bytes())).map(|number| (number, place)).collect::<Vec<_>>()
+        };
+        let mut names: Vec<_> = servers.iter().enumerate().flat_map(names).collect();
         names.sort_unstable();
         let lines = match policy.mode {
             CookieMode::Insert(_) => servers.iter().map(|_| OnceLock::new()).collect(),
@@ -51,6 +55,26 @@ impl Cookies {
         let write = || sticky::set_cookie(name, &server.cookie, dates, cookie);
         if dates == Dates::default() { self.lines.get(place)?.get_or_init(write).clone() } else { write() }
     }
+}
+
+/// What a server's cookie says, and what may be said instead: the same on every balancer of a cluster, another one for each
+/// boot of a node, and telling nothing about where the server is. With a key nobody can make the cookie of another server.
+pub(super) fn values(keys: &[CookieKey], pool: &PoolName, origin: &Origin) -> (Arc<str>, Arc<[Arc<str>]>) {
+    let identity = match origin {
+        Origin::Static { name } => format!("static {name}"),
+        // The boot alone: under which name it is shown depends on who joined first.
+        Origin::Member { node, lost: _ } => format!("node {node}"),
+    };
+    let text = format!("{pool}\n{identity}");
+    let mut values = keys.iter().map(|key| digits(&key.value(&text)));
+    match values.next() {
+        Some(first) => (first, values.collect()),
+        None => (digits(&Sha256::digest(text)[..8]), [].into()),
+    }
+}
+
+fn digits(bytes: &[u8]) -> Arc<str> {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
 }
 
 /// The value of a server's cookie as a number: 16 small hexadecimal digits, and nothing else.

@@ -78,6 +78,8 @@ pub struct Server {
     pub warm_up: WarmUp,
     /// What a cookie must say to name it: opaque, and another one for another boot.
     pub cookie: Arc<str>,
+    /// What names it, too, while the cluster's keys are being changed.
+    pub former_cookies: Arc<[Arc<str>]>,
     /// Its counters.
     pub live: Arc<ServerLive>,
 }

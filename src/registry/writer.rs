@@ -10,12 +10,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sha2::{Digest, Sha256};
-
 use super::{
     Snapshot,
     choice::Prepared,
     command::{Command, MemberServer, ResolvedServer},
+    cookies,
     decided::{Decided, Follower},
     events,
     live::{PoolLive, ServerLive},
@@ -27,7 +26,7 @@ use super::{
 };
 use crate::{
     config::{self, PoolPolicy},
-    model::{AdminState, Health, NodeId, NodeState, PoolName, ServerId, ServerName, ServerState, Weight},
+    model::{AdminState, CookieKey, Health, NodeId, NodeState, PoolName, ServerId, ServerName, ServerState, Weight},
 };
 
 /// How long a server stays in the table after both its node and its checks were lost, so that a person sees what went.
@@ -59,6 +58,8 @@ pub(super) struct Writer {
     pub(super) follower: Option<Follower>,
     /// Some server is to be checked now ([`ServerLive::want_check`]).
     pub(super) wants_checks: bool,
+    /// What cookies are made with; without any, everybody could make them.
+    cookie_keys: Vec<CookieKey>,
 }
 
 impl Writer {
@@ -73,6 +74,7 @@ impl Writer {
             unplaced: HashMap::new(),
             follower: None,
             wants_checks: false,
+            cookie_keys: Vec::new(),
         }
     }
 
@@ -97,6 +99,7 @@ impl Writer {
             Command::Eject(ejections) => self.eject(now, ejections),
             Command::Operate(operations) => self.operate(now, operations),
             Command::Decided(decision) => self.decided(now, decision),
+            Command::CookieKeys(keys) => self.set_cookie_keys(keys),
             // Both, always.
             Command::Tick => self.tick(now) | self.enforce_deadlines(now),
         };
@@ -140,6 +143,20 @@ impl Writer {
         // Those who were waiting for one of them need not say so again.
         for (_, member) in std::mem::take(&mut self.unplaced) {
             self.upsert_member(now, member);
+        }
+        true
+    }
+
+    fn set_cookie_keys(&mut self, keys: Vec<CookieKey>) -> bool {
+        if keys == self.cookie_keys {
+            return false;
+        }
+        self.cookie_keys = keys;
+        for Entry { name, servers, .. } in &mut self.pools {
+            for server in servers {
+                let server = Arc::make_mut(server);
+                (server.cookie, server.former_cookies) = cookies::values(&self.cookie_keys, name, &server.origin);
+            }
         }
         true
     }
@@ -290,10 +307,12 @@ impl Writer {
         let (id, workers) = (ServerId(self.next_id), self.workers);
         let entry = &mut self.pools[pool];
         let (own_name, name) = (name.clone(), entry.unique_name(name));
+        let (cookie, former_cookies) = cookies::values(&self.cookie_keys, &entry.name, &origin);
         let mut server = Server {
             id,
             number: entry.next_number,
-            cookie: cookie_value(&entry.name, &origin),
+            cookie,
+            former_cookies,
             address,
             weight,
             initial_weight: weight,
@@ -459,16 +478,4 @@ fn initial_health(policy: &PoolPolicy) -> Health {
 
 fn is_on(server: &Server, node: NodeId) -> bool {
     matches!(server.origin, Origin::Member { node: its, .. } if its == node)
-}
-
-/// A server's cookie: the same on every balancer of a cluster, another one for each boot of a node, and telling nothing
-/// about where the server is.
-fn cookie_value(pool: &PoolName, origin: &Origin) -> Arc<str> {
-    let identity = match origin {
-        Origin::Static { name } => format!("static {name}"),
-        // The boot alone: under which name it is shown depends on who joined first.
-        Origin::Member { node, lost: _ } => format!("node {node}"),
-    };
-    let digest = Sha256::digest(format!("{pool}\n{identity}"));
-    digest[..8].iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
 }

@@ -75,12 +75,52 @@ pub enum DropReason {
     DuplicateNode,
     /// More hints than anybody needs.
     TooMany,
+    /// Sealed, and we have no key.
+    Sealed,
+    /// Not sealed, and we have a key.
+    Unsealed,
+    /// Sealed with a key that we do not accept.
+    UnknownKey,
+    /// Said to be sealed with a key of ours, and forged, spoiled on the way or of a cluster with another name.
+    NotAuthentic,
+    /// Sealed, and seen before.
+    Replayed,
+    /// Of a sender that has not shown to be alive, and too short to be answered by a challenge.
+    Unproven,
     /// Arrived after we left.
     AfterLeave,
     /// An own message or record that could not be encoded. A bug of ours.
     Unencodable,
     /// foca reports a broken promise of its runtime. A bug of ours.
     Internal,
+}
+
+impl DropReason {
+    /// Whether a member with another key, without one, or of another cluster would cause it.
+    pub fn is_about_keys(self) -> bool {
+        match self {
+            Self::Sealed | Self::Unsealed | Self::UnknownKey | Self::NotAuthentic => true,
+            Self::Oversized
+            | Self::Version
+            | Self::UnknownKind
+            | Self::Malformed
+            | Self::FromOurselves
+            | Self::ForOurPredecessor
+            | Self::NotForUs
+            | Self::MembersFull
+            | Self::RecordAddress
+            | Self::NotAMember
+            | Self::Stale
+            | Self::Unsolicited
+            | Self::DuplicateNode
+            | Self::TooMany
+            | Self::Replayed
+            | Self::Unproven
+            | Self::AfterLeave
+            | Self::Unencodable
+            | Self::Internal => false,
+        }
+    }
 }
 
 /// Totals since the node started.
@@ -102,6 +142,10 @@ pub struct Counters {
     pub suspicions: u64,
     /// Those of our suspicions that the suspect refuted in time.
     pub refuted: u64,
+    /// Senders that were asked for a sign of life.
+    pub challenges_sent: u64,
+    /// Signs of life that we gave.
+    pub challenges_answered: u64,
     /// From a change of our record until every live balancer has acknowledged it.
     pub convergence: Timings,
     /// From an operator's decision, made or heard of here, until every live balancer was known to hold it.

@@ -1,6 +1,7 @@
-//! Datagrams: `version | kind | body`, the body in postcard.
+//! Datagrams: `version | kind | body`, the body in postcard. With a key all but the version travels sealed
+//! ([`super::seal`]).
 //!
-//! This is the only place where bytes become messages and back, so that sealing them later changes this file alone.
+//! This is the only place where bytes become messages and back.
 //! Nothing here is trusted: what does not decode completely is a [`DropReason`], never a panic.
 
 use std::net::SocketAddr;
@@ -8,7 +9,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
-    DropReason, Identity, Kind, ServiceRecord,
+    DropReason, Identity, Kind, ServiceRecord, seal,
     telling::{Agreed, Decided, Hinted},
 };
 use crate::model::NodeId;
@@ -16,13 +17,13 @@ use crate::model::NodeId;
 /// Longest datagram in bytes: what fits the smallest IPv6 MTU without fragments (1,280 - 40 - 8; RFC 8200 section 5).
 pub const MAX_DATAGRAM: usize = 1232;
 
-/// Longest packet of foca that fits a datagram. A constant of the protocol: foca refuses longer ones also on receipt.
-pub(crate) const MAX_SWIM: usize = MAX_DATAGRAM - HEAD;
+/// Longest packet of foca that fits a datagram, sealed or not. A constant of the protocol: foca refuses longer ones also on receipt.
+pub(crate) const MAX_SWIM: usize = MAX_DATAGRAM - seal::OVERHEAD - KIND;
 
-/// Every hello has this size, which no answer exceeds: a forged source gets no amplification out of us.
+/// Every unsealed hello has this size, which no answer exceeds: a forged source gets no amplification out of us.
 pub(crate) const HELLO_SIZE: usize = 128;
 
-const HEAD: usize = 2;
+const KIND: usize = 1;
 const VERSION: u8 = 1;
 
 /// One message between members.
@@ -99,20 +100,32 @@ impl Datagram<'_> {
         }
     }
 
-    /// The bytes to send.
+    /// The bytes to send unsealed.
     ///
     /// # Errors
     /// [`DropReason::Unencodable`] when they would not fit a datagram.
     pub(crate) fn encode(&self) -> Result<Vec<u8>, DropReason> {
-        let head = vec![VERSION, code(self.kind())];
+        self.write(vec![VERSION])
+    }
+
+    /// Appends kind and body to what goes before them.
+    ///
+    /// # Errors
+    /// [`DropReason::Unencodable`] when they would not fit a datagram, sealed or not.
+    pub(crate) fn write(&self, mut head: Vec<u8>) -> Result<Vec<u8>, DropReason> {
+        let begin = head.len();
+        head.push(code(self.kind()));
         let bytes = match self {
-            Self::Swim(packet) => [&head, *packet].concat(),
+            Self::Swim(packet) => {
+                head.extend_from_slice(packet);
+                head
+            }
             Self::Push(push) => extend(head, push)?,
             Self::Ask(ask) => extend(head, ask)?,
             Self::Acknowledgement(acknowledgement) => extend(head, acknowledgement)?,
             Self::Hello(hello) => {
                 let mut bytes = extend(head, hello)?;
-                bytes.resize(HELLO_SIZE, 0);
+                bytes.resize(begin + HELLO_SIZE - 1, 0);
                 bytes
             }
             Self::Welcome(welcome) => extend(head, welcome)?,
@@ -120,7 +133,7 @@ impl Datagram<'_> {
             Self::Agreed(agreed) => extend(head, agreed)?,
             Self::Hinted(hinted) => extend(head, hinted)?,
         };
-        if bytes.len() <= MAX_DATAGRAM { Ok(bytes) } else { Err(DropReason::Unencodable) }
+        if bytes.len() - begin <= KIND + MAX_SWIM { Ok(bytes) } else { Err(DropReason::Unencodable) }
     }
 }
 
@@ -132,16 +145,22 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Datagram<'_>, DropReason> {
     if bytes.len() > MAX_DATAGRAM {
         return Err(DropReason::Oversized);
     }
-    let &[version, code, ref body @ ..] = bytes else { return Err(DropReason::Malformed) };
-    if version != VERSION {
-        return Err(DropReason::Version);
-    }
+    let &[version, ref message @ ..] = bytes else { return Err(DropReason::Malformed) };
+    if version == VERSION { read(message) } else { Err(DropReason::Version) }
+}
+
+/// Reads kind and body.
+///
+/// # Errors
+/// Why they are no message of ours.
+pub(crate) fn read(message: &[u8]) -> Result<Datagram<'_>, DropReason> {
+    let &[code, ref body @ ..] = message else { return Err(DropReason::Malformed) };
     match kind(code).ok_or(DropReason::UnknownKind)? {
         Kind::Swim => Ok(Datagram::Swim(body)),
         Kind::Push => whole(body).map(Datagram::Push),
         Kind::Ask => whole(body).map(Datagram::Ask),
         Kind::Acknowledgement => whole(body).map(Datagram::Acknowledgement),
-        Kind::Hello if bytes.len() < HELLO_SIZE => Err(DropReason::Malformed),
+        Kind::Hello if message.len() < HELLO_SIZE - 1 => Err(DropReason::Malformed),
         Kind::Hello => {
             postcard::take_from_bytes(body).map(|(hello, _)| Datagram::Hello(hello)).map_err(|_| DropReason::Malformed)
         }
@@ -251,14 +270,18 @@ mod tests {
 
     #[test]
     fn the_longest_record_fits_a_datagram() {
-        assert!(push(MAX_RECORD).encode().unwrap().len() <= MAX_DATAGRAM);
-        assert!(decided().encode().unwrap().len() <= HEAD + MAX_RECORD + 64, "decisions are no longer than records");
+        assert!(push(MAX_RECORD).encode().unwrap().len() <= 1 + KIND + MAX_SWIM);
+        assert!(
+            decided().encode().unwrap().len() <= 1 + KIND + MAX_RECORD + 64,
+            "decisions are no longer than records"
+        );
     }
 
     #[test]
     fn junk_is_dropped_by_reason() {
         assert_eq!(decode(&[]), Err(DropReason::Malformed));
         assert_eq!(decode(&[9, 0]), Err(DropReason::Version));
+        assert_eq!(decode(&[VERSION]), Err(DropReason::Malformed));
         assert_eq!(decode(&[VERSION, 99]), Err(DropReason::UnknownKind));
         assert_eq!(decode(&[VERSION; MAX_DATAGRAM + 1]), Err(DropReason::Oversized));
         let mut trailing = push(1).encode().unwrap();

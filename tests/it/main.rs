@@ -37,6 +37,7 @@ mod regressions;
 mod reload;
 mod reuse;
 mod runtime_api;
+mod sealed;
 mod sticky;
 mod support;
 mod timeouts;

@@ -13,7 +13,7 @@ use std::{
 };
 
 use lb::{
-    model::{NodeId, NodeState, PoolName, ServerName},
+    model::{ClusterSecret, NodeId, NodeState, PoolName, ServerName},
     swim::{Identity, Input, MAX_DATAGRAM, Member, MemberState, Node, NodeConfig, Output, Role, ServiceRecord},
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
@@ -78,6 +78,8 @@ pub(crate) struct Net {
     /// Every datagram that was sent, unless the run is too long for that.
     pub(crate) trace: Vec<Vec<u8>>,
     pub(crate) is_traced: bool,
+    /// Keys and name of the cluster, if its datagrams are sealed.
+    pub(crate) secret: Option<ClusterSecret>,
     /// Of who sent what to whom, and when.
     pub(crate) digest: DefaultHasher,
     /// Running hosts that were declared down, and such that were taken for left or replaced.
@@ -127,6 +129,7 @@ impl Net {
             aliases: BTreeMap::new(),
             trace: Vec::new(),
             is_traced: true,
+            secret: None,
             digest: DefaultHasher::new(),
             false_downs: Vec::new(),
             false_removals: Vec::new(),
@@ -181,6 +184,7 @@ impl Net {
             address_is_given,
             has_seeds: !seeds.is_empty(),
             record,
+            secret: self.secret.clone(),
         };
         let node = Node::new(config, StdRng::seed_from_u64(self.seed * 100_000 + self.boots));
         let host = Host::new(node, self.now, seeds.iter().map(|seed| addr(seed)).collect());

@@ -3,12 +3,13 @@
 //! Why is foca wrapped and not used by the driver? Nearly every rule here depends on two of its parts at once (a
 //! renewed balancer needs our record again, a hello decides what foca may announce), and each must hold in the simulator
 //! as it does in production. The parts: `membership` speaks with foca, `records` delivers records, `joining` finds the
-//! others, `telling` speaks with the other balancers, `leaving` says goodbye.
+//! others, `telling` speaks with the other balancers, `leaving` says goodbye, `sealing` keeps strangers out.
 
 mod joining;
 mod leaving;
 mod membership;
 mod records;
+mod sealing;
 mod telling;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ use std::{
 use foca::{AccumulatingRuntime, Foca, NoCustomBroadcast, PostcardCodec};
 use rand::{SeedableRng, rngs::StdRng};
 
+pub use self::sealing::Sealing;
 use self::{joining::Pending, leaving::Phase, records::Awaited, telling::Allowance};
 use super::{
     Census, Counters, DrainProgress, DropReason, Identity, Member, MemberState, Role, ServiceRecord, canonical,
@@ -31,12 +33,13 @@ use super::{
     push::Delivery,
     roster::{Entry, Roster},
     scheduler::Scheduler,
+    seal::Sealer,
     seeds::{SeedKeeper, Seeker},
     suspicion::Suspicions,
     tuning,
     wire::{self, Datagram},
 };
-use crate::model::{NodeId, NodeState, Told};
+use crate::model::{ClusterSecret, KeyId, Keyring, NodeId, NodeState, Told};
 
 /// What a member is started with.
 #[derive(Clone, Debug)]
@@ -50,6 +53,8 @@ pub struct NodeConfig {
     pub has_seeds: bool,
     /// Our record; its `node_id` and `version` are set here.
     pub record: ServiceRecord,
+    /// Keys and name of the cluster; `None`: datagrams are not sealed.
+    pub secret: Option<ClusterSecret>,
 }
 
 /// What happens to a member.
@@ -82,6 +87,8 @@ pub enum Input<'a> {
     },
     /// An operator decided something here, or a server went up or down: the other balancers are told. Of balancers alone.
     Tell(Told),
+    /// These keys instead of those at hand. Nothing happens when there are none at hand: a cluster is sealed, or it is not.
+    SetKeys(Keyring),
     /// Say goodbye; [`Output::Gone`] follows within half a second.
     Leave,
 }
@@ -154,6 +161,16 @@ pub enum Output {
     },
     /// Another balancer tells something of servers: a decision that holds from now on, or a hint to check one.
     Told(Told),
+    /// Somebody's datagrams are dropped for another key, a missing one or another cluster's name. Told at first, and then at
+    /// most once a minute for each reason.
+    Refused {
+        /// Its source.
+        from: SocketAddr,
+        /// Why; [`DropReason::is_about_keys`].
+        reason: DropReason,
+        /// The key that it is sealed with, as it says.
+        key: Option<KeyId>,
+    },
     /// The goodbye is said; nothing follows.
     Gone,
 }
@@ -199,18 +216,22 @@ pub struct Node {
     reported: Vec<(SocketAddr, SocketAddr)>,
     phase: Phase,
     counters: Counters,
+    sealer: Option<Sealer>,
+    /// When a refusal was told last, by reason.
+    refused: BTreeMap<DropReason, Duration>,
 }
 
 impl Node {
     /// A member that knows nobody yet. The first deadline is at once.
     pub fn new(config: NodeConfig, mut rng: StdRng) -> Self {
-        let NodeConfig { identity, address_is_given, has_seeds, record } = config;
+        let NodeConfig { identity, address_is_given, has_seeds, record, secret } = config;
         let record = ServiceRecord { node_id: identity.node_id(), version: 1, ..record };
         let mut delivery = Delivery::default();
         delivery.changed(Duration::ZERO, record.version, record.state == NodeState::Draining);
         Self {
             now: Duration::ZERO,
             swim: membership::swim(identity, &mut rng),
+            sealer: secret.map(|secret| Sealer::new(secret, &mut rng)),
             rng,
             effects: AccumulatingRuntime::new(),
             timers: Scheduler::default(),
@@ -233,6 +254,7 @@ impl Node {
             reported: Vec::new(),
             phase: Phase::Member,
             counters: Counters::default(),
+            refused: BTreeMap::new(),
         }
     }
 
@@ -240,13 +262,14 @@ impl Node {
     pub fn handle(&mut self, now: Duration, input: Input<'_>, out: &mut Vec<Output>) {
         self.now = self.now.max(now);
         match input {
-            Input::Datagram { from, bytes } => self.receive(canonical(from), bytes, out),
+            Input::Datagram { from, bytes } => self.unseal(canonical(from), bytes, out),
             Input::Tick => self.tick(out),
             Input::SeedsResolved(addresses) => self.dial_seeds(addresses, out),
             Input::LocalAddress(ip) => self.located(ip, out),
             Input::SetRecord(record) => self.set_record(record, out),
             Input::Applied { node_id, version, in_flight } => self.applied(node_id, version, in_flight, out),
             Input::Tell(told) => self.tell(told, out),
+            Input::SetKeys(keys) => self.set_keys(keys),
             Input::Leave => self.leave(out),
         }
         self.settle(out);
@@ -357,9 +380,8 @@ impl Node {
         census
     }
 
-    fn receive(&mut self, from: SocketAddr, bytes: &[u8], out: &mut Vec<Output>) {
-        self.counters.received_bytes += bytes.len() as u64;
-        let datagram = match wire::decode(bytes) {
+    fn receive(&mut self, from: SocketAddr, datagram: Result<Datagram<'_>, DropReason>, out: &mut Vec<Output>) {
+        let datagram = match datagram {
             Ok(datagram) => datagram,
             Err(reason) => return self.counters.dropped(reason),
         };
@@ -415,7 +437,7 @@ impl Node {
     }
 
     fn send(&mut self, to: SocketAddr, datagram: &Datagram<'_>, out: &mut Vec<Output>) {
-        match datagram.encode() {
+        match self.encode(to, datagram) {
             Ok(bytes) => {
                 self.counters.sent(datagram.kind());
                 self.counters.sent_bytes += bytes.len() as u64;

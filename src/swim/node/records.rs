@@ -90,11 +90,12 @@ impl Node {
         out: &mut Vec<Output>,
     ) -> Result<(), DropReason> {
         let node_id = sender.node_id();
-        // Whoever may say where an owner is could send our users anywhere: nobody but its own address says so.
+        // Whoever may say where an owner is could send our users anywhere: nobody but its own address says so, or somebody
+        // with the key.
         if record.node_id != node_id {
             return Err(DropReason::RecordAddress);
         }
-        if sender.addr().ip() != from.ip() {
+        if self.sealer.is_none() && sender.addr().ip() != from.ip() {
             self.report_mismatch(sender.addr(), from, false, out);
             return Err(DropReason::RecordAddress);
         }

@@ -128,7 +128,7 @@ impl Node {
         if self.identity().role() != Role::Balancer {
             return Err(DropReason::NotForUs);
         }
-        if sender.addr().ip() != from.ip() {
+        if self.sealer.is_none() && sender.addr().ip() != from.ip() {
             self.report_mismatch(sender.addr(), from, false, out);
             return Err(DropReason::RecordAddress);
         }

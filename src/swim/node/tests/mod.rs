@@ -5,6 +5,7 @@ mod addresses;
 mod host;
 #[path = "../../../../tests/sim/net.rs"]
 mod net;
+mod sealed;
 mod telling;
 
 use std::time::Duration;
