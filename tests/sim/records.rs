@@ -25,17 +25,25 @@ fn a_record_reaches_all_balancers_as_fast_with_two_hundred_members() {
     fan_out(200, 1, 2);
 }
 
+#[test]
+#[cfg_attr(debug_assertions, ignore = "takes an optimized build: tests/scripts/simulator")]
+fn a_record_reaches_all_balancers_as_fast_with_a_thousand_members() {
+    fan_out(1000, 1, 1);
+}
+
 fn fan_out(members: usize, debug: u64, full: u64) {
     let balancers = if members > 3 { 3 } else { 2 };
     let (mut calm, mut lossy) = (Figures::default(), Figures::default());
     for seed in seeds(debug, full) {
         let mut cluster =
             Cluster::settled(seed, balancers, members - balancers, Weather { jitter: ms(1), ..Weather::default() });
-        for round in 0..20 {
+        // A second of a thousand members costs many seconds here.
+        let (calm_rounds, lossy_rounds) = if members > 500 { (5, 15) } else { (20, 100) };
+        for round in 0..calm_rounds {
             calm.add(change(&mut cluster, round));
         }
         cluster.net.weather = Weather::losing(0.3);
-        for round in 20..20 + if members > 100 { 30 } else { 100 } {
+        for round in calm_rounds..calm_rounds + lossy_rounds {
             lossy.add(change(&mut cluster, round));
         }
     }
@@ -55,7 +63,7 @@ fn change(cluster: &mut Cluster, round: usize) -> Duration {
         net.host(balancer).pool.get(&record.node_id).is_some_and(|(known, _)| known.version == record.version)
     };
     let took = net.wait(ms(5000), "reaching all balancers", |net| balancers.iter().all(|balancer| has(net, balancer)));
-    net.run(ms(100));
+    net.run(ms(20));
     took
 }
 
