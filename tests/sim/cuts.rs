@@ -1,6 +1,9 @@
 //! Networks that fall apart and heal.
 
-use lb::{model::NodeId, swim::Role};
+use lb::{
+    model::NodeId,
+    swim::{Output, Role},
+};
 
 use super::{
     cluster::{Cluster, Figures, seeds},
@@ -31,6 +34,7 @@ fn a_cut_of_a_minute_with_balancers_on_both_sides_heals_in_a_second() {
 }
 
 #[test]
+#[cfg_attr(debug_assertions, ignore = "takes an optimized build: tests/scripts/simulator")]
 fn a_cut_of_a_minute_through_the_middle_of_fifty_members_heals_in_a_second() {
     heals("2 balancers and 23 nodes on each side", (4, 46), |cluster| {
         let (some, others) = (cluster.balancers.split_at(2), cluster.nodes.split_at(23));
@@ -71,6 +75,23 @@ fn all_routed(cluster: &Cluster) -> bool {
         let alive = net.host(balancer).others_alive();
         wanted.iter().all(|node| alive.contains(node))
     })
+}
+
+#[test]
+fn a_balancer_that_is_cut_off_says_so_and_takes_it_back_once_half_of_the_cluster_is_there_again() {
+    for seed in seeds(2, 30) {
+        let Cluster { mut net, balancers, nodes } = Cluster::settled(seed, 1, 9, Weather::default());
+        net.cut.insert(addr(&balancers[0]));
+        net.run(ms(30_000));
+        let begins = |output: &Output| matches!(output, Output::CutOff { vanished, of: 10 } if vanished.len() > 5);
+        assert!(net.host(&balancers[0]).saw(begins).is_some());
+        assert!(net.host(&balancers[0]).node.is_cut_off());
+        assert!(nodes.iter().all(|at| !net.host(at).node.is_cut_off()), "who misses one member of ten is not cut off");
+        net.heal();
+        net.wait(ms(1000), "being back", |net| !net.host(&balancers[0]).node.is_cut_off());
+        let ends = |output: &Output| matches!(output, Output::CutOffEnds { lasted, .. } if *lasted > ms(20_000));
+        assert!(net.host(&balancers[0]).saw(ends).is_some());
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::{
 #[test]
 fn of_ten_members_a_killed_one_is_down_within_three_seconds_as_a_rule_and_five_at_most() {
     let mut figures = Figures::default();
-    for seed in seeds(10, 100) {
+    for seed in seeds(6, 100) {
         let Cluster { mut net, balancers, nodes } = Cluster::settled(seed, 1, 9, Weather::default());
         for at in &nodes[..5] {
             let victim = net.host(at).node.record().node_id;
@@ -29,7 +29,7 @@ fn of_ten_members_a_killed_one_is_down_within_three_seconds_as_a_rule_and_five_a
 #[test]
 fn of_two_members_the_killed_one_is_down_within_three_seconds() {
     let mut figures = Figures::default();
-    for seed in seeds(10, 100) {
+    for seed in seeds(6, 100) {
         let Cluster { mut net, balancers, nodes } = Cluster::settled(seed, 1, 1, Weather::default());
         net.kill(&nodes[0]);
         let down = |output: &Output| matches!(output, Output::MemberDown(_));

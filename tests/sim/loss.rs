@@ -10,7 +10,7 @@ fn with_three_of_ten_datagrams_lost_ten_members_give_each_other_up_less_than_onc
     let minutes = sized(1, 10);
     let (mut runs, mut downs, mut removals) = (0, 0, 0);
     let mut suspicions = 0;
-    for seed in seeds(3, 20) {
+    for seed in seeds(2, 20) {
         let Cluster { mut net, .. } = Cluster::settled(seed, 1, 9, Weather::losing(0.3));
         let before = net.false_downs.len();
         net.run(ms(60_000) * minutes);
@@ -30,12 +30,12 @@ fn with_three_of_ten_datagrams_lost_ten_members_give_each_other_up_less_than_onc
 
 #[test]
 fn with_one_of_ten_datagrams_lost_fifty_members_never_give_each_other_up() {
-    let minutes = sized(1, 60);
+    let seconds = sized(20, 3600);
     for seed in seeds(1, 1) {
         let Cluster { mut net, .. } = Cluster::settled(seed, 1, 49, Weather::losing(0.1));
-        net.run(ms(60_000) * minutes);
+        net.run(ms(1000) * seconds);
         println!(
-            "FIGURE 10 % loss, 50 members, {minutes} minutes: {} false downs after {} suspicions",
+            "FIGURE 10 % loss, 50 members, {seconds} s: {} false downs after {} suspicions",
             net.false_downs.len(),
             suspicions_of(&net)
         );
@@ -69,7 +69,7 @@ fn clocks_that_run_a_tenth_too_fast_or_too_slow_accuse_nobody() {
 fn fifty_idle_members_send_and_receive_less_than_two_kilobytes_in_a_second() {
     /// What sealing adds to a datagram, and the headers of IPv4 and UDP.
     const ADDED: u64 = 37 + 28;
-    let seconds = sized(30, 120);
+    let seconds = sized(15, 120);
     for seed in seeds(1, 3) {
         let Cluster { mut net, .. } = Cluster::settled(seed, 1, 49, Weather::default());
         net.run(ms(20_000));

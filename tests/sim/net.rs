@@ -444,6 +444,17 @@ impl Net {
         })
     }
 
+    /// Whether every balancer sees everybody who runs and has his latest record, and every node knows all balancers.
+    pub(crate) fn balancers_are_complete(&self) -> bool {
+        let running: Vec<_> = self.hosts.values().collect();
+        let is_balancer = |host: &&&Host| host.node.identity().role() == Role::Balancer;
+        let balancers = running.iter().filter(is_balancer).count();
+        running.iter().all(|host| match host.node.identity().role() {
+            Role::Balancer => host.node.alive().count() == running.len() - 1 && self.has_latest(host, &running),
+            Role::Node => host.node.drain_progress().len() == balancers && host.is_acknowledged(),
+        })
+    }
+
     fn has_latest(&self, balancer: &Host, running: &[&Host]) -> bool {
         running
             .iter()

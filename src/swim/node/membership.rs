@@ -22,7 +22,7 @@ use crate::swim::{
 const SHORTEST_MEMBER: usize = 8;
 
 /// Largest cluster whose two lists of members are compared after each input: the comparison is quadratic.
-const CHECKED_MEMBERS: usize = 64;
+const CHECKED_MEMBERS: usize = 24;
 
 /// A fresh protocol instance.
 pub(super) fn swim(identity: Identity, rng: &mut StdRng) -> Swim {
