@@ -4,20 +4,20 @@
 //! for it: keeps its exit status, hands on signals, reaps orphans. Why not a shell script and an init: the order of those
 //! steps is what loses requests, and only one process that knows all of them can keep it.
 //!
-//! `lifecycle` decides and is pure; `shell` acts. The cluster is behind [`Membership`], so that this room can be tested
+//! `lifecycle` decides and is pure; `shell` acts. The cluster is behind [`Cluster`], so that this room can be tested
 //! without one.
 
 #[cfg(test)]
 mod alone;
+mod contract;
 mod lifecycle;
-mod membership;
 mod readiness;
 mod settings;
 mod shell;
 mod signals;
 mod supervisor;
 
-pub use membership::Membership;
+pub use contract::Cluster;
 pub use settings::{AgentSettings, Orphans, RestartPolicy};
 pub use shell::run;
 pub use signals::{Signal, SystemSignals};

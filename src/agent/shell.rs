@@ -13,7 +13,7 @@ use futures_util::{
 
 use super::{
     lifecycle::{Action, Input, Lifecycle, Rules},
-    membership::Membership,
+    contract::Cluster,
     readiness::{Change, Readiness},
     settings::AgentSettings,
     signals::Signal,
@@ -33,7 +33,7 @@ const LEAVE_LIMIT: Duration = Duration::from_secs(1);
 /// and output enabled.
 pub async fn run(
     settings: AgentSettings,
-    membership: &impl Membership,
+    cluster: &impl Cluster,
     mut signals: impl Stream<Item = Signal> + Unpin,
 ) -> u8 {
     let mut supervisor = match Supervisor::new(settings.command.clone(), settings.orphans) {
@@ -69,12 +69,12 @@ pub async fn run(
                         actions.extend(life.handle(Instant::now(), Input::StartFailed(error.status())));
                     }
                 },
-                Action::Announce(state) => membership.set_state(state).await,
+                Action::Announce(state) => cluster.set_state(state).await,
                 Action::AwaitDrained => {
                     let limit = humantime::format_duration(settings.drain_timeout);
                     tracing::info!("draining: no new requests, and at most {limit} for those in flight");
                     drain_began = Some(Instant::now());
-                    drain.set(membership.drained().fuse());
+                    drain.set(cluster.drained().fuse());
                 }
                 Action::Stop => {
                     tracing::info!("asking the application to end (SIGTERM)");
@@ -85,7 +85,7 @@ pub async fn run(
                     supervisor.kill();
                 }
                 Action::Finish(status) => {
-                    leave(membership).await;
+                    leave(cluster).await;
                     tracing::info!("ending with exit status {status}");
                     return status;
                 }
@@ -128,8 +128,8 @@ pub async fn run(
     }
 }
 
-async fn leave(membership: &impl Membership) {
-    if tokio::time::timeout(LEAVE_LIMIT, membership.leave()).await.is_err() {
+async fn leave(cluster: &impl Cluster) {
+    if tokio::time::timeout(LEAVE_LIMIT, cluster.leave()).await.is_err() {
         tracing::warn!("leaving the cluster took too long; it will notice by itself that this node is gone");
     }
 }

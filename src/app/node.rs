@@ -6,7 +6,7 @@ use futures_util::{Stream, StreamExt, stream::FuturesUnordered};
 
 use super::cluster_link::{Names, advertised, seeds};
 use crate::{
-    agent::{self, AgentSettings, Membership},
+    agent::{self, AgentSettings, Cluster},
     cluster::{self, NoDirectory},
     config::{Advertise, HostPort},
     model::{NodeState, PoolName, ServerName, Weight},
@@ -64,8 +64,8 @@ pub async fn run_node(
     let (member, run) = cluster::join(socket, config, Names, NoDirectory)?;
     // The member runs beside the agent and ends with it.
     let mut member_runs = FuturesUnordered::from_iter([run]);
-    let membership = Joined { member };
-    let agent = std::pin::pin!(agent::run(settings, &membership, signals));
+    let cluster = Joined { member };
+    let agent = std::pin::pin!(agent::run(settings, &cluster, signals));
     let mut agent = futures_util::future::maybe_done(agent);
     let mut agent = std::pin::Pin::new(&mut agent);
     loop {
@@ -82,7 +82,7 @@ struct Joined {
     member: cluster::Member,
 }
 
-impl Membership for Joined {
+impl Cluster for Joined {
     async fn set_state(&self, state: NodeState) {
         // A member that has ended has nobody left to tell.
         let _ended = self.member.set_state(state).await;

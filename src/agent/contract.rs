@@ -7,7 +7,7 @@ use crate::model::NodeState;
 /// This node's place in the cluster. It begins as [`NodeState::Starting`].
 ///
 /// Every future may be dropped before it ends.
-pub trait Membership {
+pub trait Cluster {
     /// Tells the cluster of this node's state. It ends when the news is on its way and does not wait for an
     /// acknowledgement: the application's signals wait behind it.
     fn set_state(&self, state: NodeState) -> impl Future<Output = ()>;
