@@ -12,8 +12,8 @@ use futures_util::{
 };
 
 use super::{
-    lifecycle::{Action, Input, Lifecycle, Rules},
     contract::Cluster,
+    lifecycle::{Action, Input, Lifecycle, Rules},
     readiness::{Change, Readiness},
     settings::AgentSettings,
     signals::Signal,

@@ -1,13 +1,11 @@
 //! Between the cluster and the pools.
 
-use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Instant};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Instant};
 
 use crate::{
     admin::{MemberRole, MemberRow, MemberStatus},
-    cluster::{self, Directory, Resolve, Seed},
-    config::{Advertise, Host, HostPort},
+    cluster::{self, Directory},
     model::{NodeId, NodeState},
-    net::resolve,
     registry::{Command, MemberServer, Origin, Registry},
     swim::{self, MemberState, Role, ServiceRecord},
 };
@@ -61,30 +59,6 @@ impl Directory for PoolDirectory {
     fn left(&mut self, node: NodeId) {
         self.apply(Command::MemberLeft(node));
     }
-}
-
-/// Looks names up for the cluster.
-pub(super) struct Names;
-
-impl Resolve for Names {
-    async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-        let target = HostPort { host: Host::Name(host.to_owned()), port };
-        resolve(&target).await.map_err(io::Error::other)
-    }
-}
-
-/// The members to dial, as the cluster wants them.
-pub(super) fn seeds(join: &[HostPort]) -> Vec<Seed> {
-    let host = |host: &Host| match host {
-        Host::Ip(ip) => ip.to_string(),
-        Host::Name(name) => name.clone(),
-    };
-    join.iter().map(|target| Seed { host: host(&target.host), port: target.port }).collect()
-}
-
-/// The advertised address, as the cluster wants it.
-pub(super) fn advertised(advertise: Option<Advertise>) -> Option<SocketAddr> {
-    advertise.map(|Advertise { ip, port }| SocketAddr::new(ip, port.unwrap_or(0)))
 }
 
 /// The members as people see them.

@@ -17,13 +17,14 @@ use tokio::{
 
 use super::{
     Bound, ConfigFile,
-    cluster_link::{Names, PoolDirectory, advertised, member_rows, seeds},
-    hostname, names, runtime_api, shortage,
+    cluster_link::{PoolDirectory, member_rows},
+    names, runtime_api, shortage,
     task::{Failures, Task},
     workers::{self, Entrance, Signal, WorkerParts},
 };
 use crate::{
-    admin, cluster,
+    admin,
+    cluster::{self, Names, advertised, hostname, seeds},
     config::{Config, Gossip, Listener, LogFormat, Pool, STATS_PROXY, UpgradeProtocol},
     http_rules::Upgrades,
     model::{NameError, PoolName, ServerName},

@@ -15,10 +15,9 @@ use super::{
     members::render,
 };
 use crate::{
-    agent::{AgentSettings, Orphans, SystemSignals},
-    app::{
-        Addresses, Bound, ConfigFile, DemoSettings, NodeSettings, Order, demo, hostname, query_members, run_node, serve,
-    },
+    agent::{AgentSettings, NodeSettings, Orphans, SystemSignals},
+    app::{Addresses, Bound, ConfigFile, DemoSettings, Order, demo, query_members, run_node, serve},
+    cluster::hostname,
     model::ServerName,
     net::{bind_udp, raise_descriptor_limit},
     telemetry::init_tracing,

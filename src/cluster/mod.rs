@@ -12,6 +12,7 @@ mod directory;
 mod driver;
 mod handle;
 mod log;
+mod names;
 mod resolve;
 #[cfg(test)]
 mod tests;
@@ -20,4 +21,5 @@ pub use address::{default_ip, local_ip_toward};
 pub use directory::{Directory, NoDirectory};
 pub use driver::{Config, JoinError, join};
 pub use handle::{Member, Stopped, Totals};
+pub use names::{Names, advertised, hostname, seeds};
 pub use resolve::{Resolve, Seed};
