@@ -2,7 +2,8 @@
 
 use std::net::UdpSocket;
 
-use futures_util::{Stream, StreamExt, stream::FuturesUnordered};
+use futures_util::Stream;
+use tokio::task::JoinHandle;
 
 use crate::agent::{self, AgentSettings, JoinError, NodeSettings};
 
@@ -19,16 +20,25 @@ pub async fn run_node(
     signals: impl Stream<Item = agent::Signal> + Unpin,
 ) -> Result<u8, JoinError> {
     let (member, run) = agent::join(socket, node)?;
-    // The member runs beside the agent and ends with it.
-    let mut member_runs = FuturesUnordered::from_iter([run]);
-    let agent = std::pin::pin!(agent::run(settings, &member, signals));
-    let mut agent = futures_util::future::maybe_done(agent);
-    let mut agent = std::pin::Pin::new(&mut agent);
-    loop {
-        tokio::select! {
-            biased;
-            Some(()) = member_runs.next() => {}
-            () = agent.as_mut() => return Ok(agent.take_output().unwrap_or(1)),
-        }
+    // A task of its own, and not part of this one: waking this one takes system calls.
+    let mut member_runs = Running(tokio::spawn(run));
+    let mut agent = std::pin::pin!(agent::run(settings, &member, signals));
+    tokio::select! {
+        biased;
+        status = agent.as_mut() => return Ok(status),
+        // It ends before the agent when its socket is broken, and has said so.
+        ended = &mut member_runs.0 => if let Err(error) = ended && error.is_panic() {
+            std::panic::resume_unwind(error.into_panic());
+        },
+    }
+    Ok(agent.await)
+}
+
+/// The member ends with the agent.
+struct Running(JoinHandle<()>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
