@@ -189,16 +189,12 @@ impl Membership {
     }
 
     /// Says goodbye, which takes a second at most. The balancers send nothing here from then on; to lose no request,
-    /// [`drain`](Self::drain) first.
-    pub async fn leave(mut self) {
-        let goodbye = async {
-            self.member.leave().await;
-            // A panic in there has been reported.
-            let _reported = (&mut self.task.0).await;
-        };
-        if timeout(LEAVE_LIMIT, goodbye).await.is_err() {
+    /// [`drain`](Self::drain) first. The member has stopped then, and cannot come back.
+    pub async fn leave(&self) {
+        if timeout(LEAVE_LIMIT, self.member.leave()).await.is_err() {
             tracing::warn!("leaving the cluster took too long; it will notice by itself that this node is gone");
         }
+        self.task.0.abort();
     }
 
     async fn update(&self, change: impl FnOnce(&mut ServiceRecord)) -> Result<(), UpdateError> {

@@ -20,7 +20,7 @@ use crate::{
     cluster::hostname,
     model::ServerName,
     net::{bind_udp, raise_descriptor_limit},
-    telemetry::init_tracing,
+    telemetry::{init_prefixed_tracing, init_tracing},
 };
 
 /// Carries out a command.
@@ -105,7 +105,8 @@ async fn run_balancer(args: ServeArgs) -> Result<ExitCode, Failure> {
 }
 
 async fn run_agent(args: AgentArgs) -> Result<ExitCode, Failure> {
-    init_tracing("info");
+    // The application has the same standard error.
+    init_prefixed_tracing("info", "lb agent: ");
     let AgentArgs {
         join,
         port,

@@ -94,6 +94,12 @@ async fn what_the_application_says_reaches_the_balancer() {
     balancer.until_told("not ready", |record| record.state == NodeState::Starting).await;
     membership.leave().await;
     balancer.until_told("goodbye", |record| record.state == NodeState::Left).await;
+    let stopped = async {
+        while membership.ready().await != Err(UpdateError::Stopped(Stopped)) {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(DEADLINE, stopped).await.unwrap();
 }
 
 #[tokio::test]
