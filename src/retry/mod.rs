@@ -2,7 +2,7 @@
 //!
 //! The question is never "would it help" but "could the server have acted on it already". A request that never left may
 //! always be sent; one that left may be sent again only if repeating it is harmless (RFC 9110 section 9.2.2) and the server
-//! closed a connection that it had kept for reuse, which is what an idle timeout looks like.
+//! closed the connection without a byte of an answer, which is what an idle timeout looks like, and a server that is killed.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
@@ -93,8 +93,12 @@ pub fn decide(failure: Failure, history: History) -> Decision {
         Failure::Connect | Failure::NotSent if others_left => Decision::Elsewhere,
         Failure::Connect | Failure::NotSent if any_left => Decision::Again { after: PAUSE },
         Failure::Connect | Failure::NotSent => Decision::GiveUp,
-        // A server that closes may be about to go: another one is the safer choice, unless the user's session is there.
-        Failure::ClosedBeforeResponse | Failure::ResetBeforeResponse if reused && repeatable && !resent => {
+        // A server that closes may be about to go: another one is the safer choice, unless the user's session is there. On
+        // a fresh connection it did not close for idleness: it is dying, or the request is what kills it. So the only
+        // server of a pool is not asked again, and nothing goes to a third.
+        Failure::ClosedBeforeResponse | Failure::ResetBeforeResponse
+            if repeatable && !resent && (reused || others_left) =>
+        {
             if others_left && !sticky {
                 Decision::Elsewhere
             } else {
@@ -147,8 +151,18 @@ mod tests {
         assert_eq!(closed(History { sticky: true, ..FIRST }), Decision::FreshConnection);
         assert_eq!(closed(History { others_left: false, ..FIRST }), Decision::FreshConnection);
         assert_eq!(closed(History { resent: true, ..FIRST }), Decision::GiveUp);
-        assert_eq!(closed(History { reused: false, ..FIRST }), Decision::GiveUp);
         assert_eq!(closed(History { repeatable: false, ..FIRST }), Decision::GiveUp);
+    }
+
+    #[test]
+    fn on_a_fresh_connection_that_closed_it_is_repeated_where_there_is_another_server() {
+        let closed = |history| decide(Failure::ResetBeforeResponse, history);
+        let fresh = History { reused: false, ..FIRST };
+        assert_eq!(closed(fresh), Decision::Elsewhere);
+        assert_eq!(closed(History { sticky: true, ..fresh }), Decision::FreshConnection);
+        assert_eq!(closed(History { others_left: false, ..fresh }), Decision::GiveUp);
+        assert_eq!(closed(History { resent: true, ..fresh }), Decision::GiveUp);
+        assert_eq!(closed(History { repeatable: false, ..fresh }), Decision::GiveUp);
     }
 
     #[test]
