@@ -11,7 +11,10 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::node::{JoinError, NodeSettings, join};
+use super::{
+    node::{JoinError, NodeSettings, join},
+    shell::leave,
+};
 use crate::{
     cluster::{Member, Stopped, hostname},
     config::{Advertise, DEFAULT_POOL, GOSSIP_PORT, HostPort, ListenAddress},
@@ -19,9 +22,6 @@ use crate::{
     net::bind_udp,
     swim::{self, RecordError, ServiceRecord},
 };
-
-/// Longest goodbye. What it misses, the cluster finds out by itself.
-const LEAVE_LIMIT: Duration = Duration::from_secs(1);
 
 /// This process as a node of the cluster: its server gets requests from the moment it is [ready](Self::ready) until it
 /// [drains](Self::drain).
@@ -191,9 +191,7 @@ impl Membership {
     /// Says goodbye, which takes a second at most. The balancers send nothing here from then on; to lose no request,
     /// [`drain`](Self::drain) first. The member has stopped then, and cannot come back.
     pub async fn leave(&self) {
-        if timeout(LEAVE_LIMIT, self.member.leave()).await.is_err() {
-            tracing::warn!("leaving the cluster took too long; it will notice by itself that this node is gone");
-        }
+        leave(&self.member).await;
         self.task.0.abort();
     }
 

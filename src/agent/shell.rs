@@ -126,7 +126,8 @@ pub async fn run(
     }
 }
 
-async fn leave(cluster: &impl Cluster) {
+/// Says goodbye within the limit.
+pub(super) async fn leave(cluster: &impl Cluster) {
     if tokio::time::timeout(LEAVE_LIMIT, cluster.leave()).await.is_err() {
         tracing::warn!("leaving the cluster took too long; it will notice by itself that this node is gone");
     }

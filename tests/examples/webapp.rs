@@ -1,11 +1,13 @@
-// A webapp that is a member of the cluster by itself, without `lb agent`:
-//
-//     lb --listen 127.0.0.1:8080 --stats 127.0.0.1:1936 --gossip 127.0.0.1:7946
-//     LB_JOIN=127.0.0.1:7946 LB_GOSSIP=127.0.0.1:7001 LB_NAME=s1 LB_PORT=3001 cargo run --example webapp
-//     curl http://127.0.0.1:8080/
-//     curl -X PUT -d 20 http://127.0.0.1:3001/weight     its share of the pool, from now on
-//
-// SIGTERM and Ctrl-C drain it: requests in flight end, no new ones come, and then it leaves.
+//! A webapp that is a member of the cluster by itself, without `lb agent`:
+//!
+//!     lb --listen 127.0.0.1:8080 --stats 127.0.0.1:1936 --gossip 127.0.0.1:7946
+//!     LB_JOIN=127.0.0.1:7946 LB_GOSSIP=127.0.0.1:7001 LB_NAME=s1 LB_PORT=3001 cargo run --example webapp
+//!     curl http://127.0.0.1:8080/
+//!     curl -X PUT -d 20 http://127.0.0.1:3001/weight     its share of the pool, from now on
+//!
+//! SIGTERM and Ctrl-C drain it: requests in flight end, no new ones come, and then it leaves.
+
+#![expect(clippy::print_stderr, reason = "this is where the program speaks to its user")]
 
 use std::{convert::Infallible, env, error::Error, net::Ipv4Addr, num::NonZeroU16, sync::Arc, time::Duration};
 

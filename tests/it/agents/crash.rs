@@ -132,5 +132,6 @@ fn an_app_whose_agent_is_killed_keeps_its_requests_and_can_be_given_another_agen
     wait_for_tag(&balancer, "again", "state", "ready");
     second.signal(Signal::TERM);
     assert_eq!(second.wait().0.code(), Some(0));
+    wait_until("nothing is sent there", PATIENCE, || client.get("/").status() == 503);
     rustix::process::kill_process_group(group, Signal::KILL).unwrap();
 }
