@@ -23,9 +23,9 @@
 //! FLOOR 3  upstream   connecting to servers, the connection pool of a worker (uses net)
 //! FLOOR 3  proxy      the tower stack, forwarding, bodies, upgrades (uses net, upstream)
 //! FLOOR 3  probe      active checks
-//! FLOOR 3  cluster    the tokio driver of swim::Node
+//! FLOOR 3  cluster    the tokio driver of swim::Node (uses net)
 //! FLOOR 4  admin      stats page, CSV, /metrics, members, runtime API
-//! FLOOR 4  agent      readiness, supervision, drain
+//! FLOOR 4  agent      readiness, supervision, drain; Membership, the public API
 //! FLOOR 5  app        builds everything from a Config, runs it, drains it
 //! FLOOR 5  cli        the command line (uses app)
 //! ```

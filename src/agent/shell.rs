@@ -12,8 +12,8 @@ use futures_util::{
 };
 
 use super::{
-    lifecycle::{Action, Input, Lifecycle, Rules},
-    membership::Membership,
+    contract::Cluster,
+    lifecycle::{Action, AppExit, Input, Lifecycle, Rules},
     readiness::{Change, Readiness},
     settings::AgentSettings,
     signals::Signal,
@@ -33,7 +33,7 @@ const LEAVE_LIMIT: Duration = Duration::from_secs(1);
 /// and output enabled.
 pub async fn run(
     settings: AgentSettings,
-    membership: &impl Membership,
+    cluster: &impl Cluster,
     mut signals: impl Stream<Item = Signal> + Unpin,
 ) -> u8 {
     let mut supervisor = match Supervisor::new(settings.command.clone(), settings.orphans) {
@@ -56,11 +56,13 @@ pub async fn run(
     let mut actions = VecDeque::from(first);
     let mut drain = pin!(Fuse::terminated());
     let mut drain_began = None;
+    let (mut started, mut restarts) = (Instant::now(), 0);
     loop {
         while let Some(action) = actions.pop_front() {
             match action {
                 Action::Start => match supervisor.start() {
                     Ok(pid) => {
+                        started = Instant::now();
                         tracing::info!("started the application as process {pid}");
                         readiness.begin();
                     }
@@ -69,12 +71,12 @@ pub async fn run(
                         actions.extend(life.handle(Instant::now(), Input::StartFailed(error.status())));
                     }
                 },
-                Action::Announce(state) => membership.set_state(state).await,
+                Action::Announce(state) => cluster.set_state(state).await,
                 Action::AwaitDrained => {
                     let limit = humantime::format_duration(settings.drain_timeout);
                     tracing::info!("draining: no new requests, and at most {limit} for those in flight");
                     drain_began = Some(Instant::now());
-                    drain.set(membership.drained().fuse());
+                    drain.set(cluster.drained().fuse());
                 }
                 Action::Stop => {
                     tracing::info!("asking the application to end (SIGTERM)");
@@ -85,7 +87,7 @@ pub async fn run(
                     supervisor.kill();
                 }
                 Action::Finish(status) => {
-                    leave(membership).await;
+                    leave(cluster).await;
                     tracing::info!("ending with exit status {status}");
                     return status;
                 }
@@ -102,10 +104,7 @@ pub async fn run(
                     continue;
                 }
             },
-            exit = supervisor.exited() => {
-                tracing::info!("the application ended: {exit}");
-                Input::AppExited(exit)
-            }
+            exit = supervisor.exited() => Input::AppExited(exit),
             change = readiness.changed(), if life.wants_readiness() => match change {
                 Change::Ready => Input::AppReady,
                 Change::Lost => Input::AppLost,
@@ -121,15 +120,15 @@ pub async fn run(
         if !life.is_draining() {
             drain.set(Fuse::terminated());
         }
-        if let (Input::AppExited(_), Some(again)) = (input, life.deadline()) {
-            let pause = again.saturating_duration_since(Instant::now());
-            tracing::warn!("it starts again in {:.1} s", pause.as_secs_f64());
+        if let Input::AppExited(exit) = input {
+            tell_of_end(exit, started.elapsed(), life.deadline(), &mut restarts);
         }
     }
 }
 
-async fn leave(membership: &impl Membership) {
-    if tokio::time::timeout(LEAVE_LIMIT, membership.leave()).await.is_err() {
+/// Says goodbye within the limit.
+pub(super) async fn leave(cluster: &impl Cluster) {
+    if tokio::time::timeout(LEAVE_LIMIT, cluster.leave()).await.is_err() {
         tracing::warn!("leaving the cluster took too long; it will notice by itself that this node is gone");
     }
 }
@@ -146,6 +145,14 @@ fn tell_of_failed_start(error: &StartError) {
         Some(source) => tracing::error!("{error}: {source}"),
         None => tracing::error!("{error}"),
     }
+}
+
+/// `again` is when it starts again, if it does. One line says all: of an application that can't run, there are many.
+fn tell_of_end(exit: AppExit, ran: Duration, again: Option<Instant>, restarts: &mut u32) {
+    let Some(again) = again else { return tracing::info!("the application ended: {exit}") };
+    *restarts = restarts.saturating_add(1);
+    let (ran, pause) = (ran.as_secs_f64(), again.saturating_duration_since(Instant::now()).as_secs_f64());
+    tracing::warn!("the application ended after {ran:.1} s: {exit}; restart {restarts} in {pause:.1} s");
 }
 
 fn tell_of_stop(signal: Signal, again: bool, is_draining: bool) {

@@ -1,12 +1,10 @@
 //! Between the cluster and the pools.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Instant};
+use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use crate::{
-    cluster::{Directory, Resolve, Seed},
-    config::{Advertise, Host, HostPort},
+    cluster::Directory,
     model::{NodeId, NodeState, Told},
-    net::resolve,
     registry::{Command, MemberServer, Origin, Registry},
     swim::ServiceRecord,
 };
@@ -67,28 +65,4 @@ impl Directory for PoolDirectory {
             Told::Hint(hint) => self.registry.hint(&hint),
         }
     }
-}
-
-/// Looks names up for the cluster.
-pub(super) struct Names;
-
-impl Resolve for Names {
-    async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-        let target = HostPort { host: Host::Name(host.to_owned()), port };
-        resolve(&target).await.map_err(io::Error::other)
-    }
-}
-
-/// The members to dial, as the cluster wants them.
-pub(super) fn seeds(join: &[HostPort]) -> Vec<Seed> {
-    let host = |host: &Host| match host {
-        Host::Ip(ip) => ip.to_string(),
-        Host::Name(name) => name.clone(),
-    };
-    join.iter().map(|target| Seed { host: host(&target.host), port: target.port }).collect()
-}
-
-/// The advertised address, as the cluster wants it.
-pub(super) fn advertised(advertise: Option<Advertise>) -> Option<SocketAddr> {
-    advertise.map(|Advertise { ip, port }| SocketAddr::new(ip, port.unwrap_or(0)))
 }

@@ -13,12 +13,9 @@ use tokio::{
     sync::watch,
 };
 
-use super::{
-    Addresses, Bound, ConfigFile, LoadError, NodeError, NodeSettings, Order, StartError, run_node, serve,
-    webapp::Webapp,
-};
+use super::{Addresses, Bound, ConfigFile, LoadError, Order, StartError, run_node, serve, webapp::Webapp};
 use crate::{
-    agent::{self, AgentSettings, Orphans, RestartPolicy},
+    agent::{self, AgentSettings, JoinError, NodeSettings, Orphans, RestartPolicy},
     config::{CookieModeChoice, GossipChoice, Host, HostPort, ListenAddress, LogFormat, Overrides},
     model::{NameError, PoolName, ServerName, Weight},
     net::{BindError, bind_udp},
@@ -56,7 +53,7 @@ pub enum DemoError {
     Start(#[from] StartError),
     /// A webapp's agent cannot start.
     #[error(transparent)]
-    Node(#[from] NodeError),
+    Node(#[from] JoinError),
     /// A name is not one.
     #[error(transparent)]
     Name(#[from] NameError),

@@ -22,14 +22,8 @@ mod webapp;
 mod workers;
 
 pub use demo::{DemoError, DemoSettings, demo};
-pub use keys::KeysError;
-pub use node::{NodeError, NodeSettings, run_node};
+pub use node::run_node;
 pub use query::{QueryError, query_members};
 pub use reload::{ConfigFile, LoadError};
 pub use serve::{Order, StartError, serve};
 pub use sockets::{Addresses, Bound};
-
-/// The name of this machine or container.
-pub fn hostname() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
-}

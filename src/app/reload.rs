@@ -2,8 +2,10 @@
 
 use std::{io, num::NonZeroUsize, path::PathBuf};
 
-use super::keys::{self, KeysError};
-use crate::config::{Config, Overrides, Problems, Source};
+use crate::{
+    cluster::{KeysError, read_keys},
+    config::{Config, Overrides, Problems, Source},
+};
 
 /// Where the configuration comes from.
 #[derive(Debug, Clone, Default)]
@@ -41,7 +43,7 @@ impl ConfigFile {
     pub fn load(&self) -> Result<Config, LoadError> {
         let mut config = self.read()?;
         if let Some(gossip) = &mut config.gossip {
-            gossip.keys = gossip.key_source.as_ref().map(keys::read).transpose()?;
+            gossip.keys = gossip.key_source.as_ref().map(read_keys).transpose()?;
         }
         Ok(config)
     }

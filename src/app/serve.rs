@@ -17,16 +17,17 @@ use tokio::{
 
 use super::{
     Bound, ConfigFile,
-    cluster_link::{Names, PoolDirectory, advertised, seeds},
+    cluster_link::PoolDirectory,
     event_handlers::{self, HandlerCounters},
-    hostname, keys,
+    keys,
     members::{figures, member_rows},
     names, operators, runtime_api, shortage,
     task::{Failures, Task},
     workers::{self, Entrance, Signal, WorkerParts},
 };
 use crate::{
-    admin, cluster,
+    admin,
+    cluster::{self, Names, advertised, hostname, seeds},
     config::{Config, Gossip, Listener, LogFormat, Pool, STATS_PROXY, UpgradeProtocol},
     http_rules::Upgrades,
     model::{NameError, PoolName, ServerName},
@@ -377,7 +378,7 @@ fn join_cluster(
         advertise: advertised(gossip.advertise),
         seeds: seeds(&gossip.join),
         record: ServiceRecord::new(ServerName::parse(&hostname())?, PoolName::parse(BALANCER_SERVICE)?, 0),
-        secret: keys::secret(gossip.keys.clone(), gossip.cluster.clone()),
+        secret: cluster::cluster_secret(gossip.keys.clone(), gossip.cluster.clone()),
     };
     let directory = PoolDirectory { registry: Arc::clone(registry) };
     Ok(cluster::join(tokio::net::UdpSocket::from_std(socket)?, config, Names, directory)?)

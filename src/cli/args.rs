@@ -208,7 +208,7 @@ impl ServeArgs {
 #[command(after_help = "Examples:\n  \
     lb agent --join ha --port 3000 -- node server.js     as a container's entry point (PID 1)\n  \
     lb agent --join 10.0.0.1 --port 8080                 beside an app that somebody else runs\n\n\
-    SIGTERM and SIGINT drain: the balancers stop sending requests, those in flight end, then the app gets SIGTERM. A second one hurries. The exit status is the app's.")]
+    SIGTERM and SIGINT drain: the balancers stop sending requests, those in flight end, then the app gets SIGTERM. A second one hurries. SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2 and SIGWINCH are handed to the app. The exit status is the app's, 128 + n after signal n.")]
 pub(super) struct AgentArgs {
     /// A member of the cluster, such as a balancer; repeatable.
     #[arg(long, value_name = "HOST[:PORT]", env = "LB_JOIN", value_delimiter = ' ', required = true, value_parser = seed)]

@@ -16,15 +16,13 @@ use super::{
     members::render,
 };
 use crate::{
-    agent::{AgentSettings, Orphans, SystemSignals},
-    app::{
-        Addresses, Bound, ConfigFile, DemoSettings, LoadError, NodeSettings, Order, demo, hostname, query_members,
-        run_node, serve,
-    },
+    agent::{AgentSettings, NodeSettings, Orphans, SystemSignals},
+    app::{Addresses, Bound, ConfigFile, DemoSettings, LoadError, Order, demo, query_members, run_node, serve},
+    cluster::hostname,
     config::KeySource,
     model::ServerName,
     net::{bind_udp, raise_descriptor_limit},
-    telemetry::init_tracing,
+    telemetry::{init_prefixed_tracing, init_tracing},
 };
 
 /// Carries out a command.
@@ -122,7 +120,8 @@ async fn run_balancer(args: ServeArgs) -> Result<ExitCode, Failure> {
 }
 
 async fn run_agent(args: AgentArgs) -> Result<ExitCode, Failure> {
-    init_tracing("info");
+    // The application has the same standard error.
+    init_prefixed_tracing("info", "lb agent: ");
     let AgentArgs {
         join,
         port,

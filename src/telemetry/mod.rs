@@ -8,4 +8,4 @@ mod tracing_setup;
 pub use access_log::{Record, Timers, write_haproxy, write_json};
 pub use panics::panics;
 pub use sink::{LogBuffer, LogSink};
-pub use tracing_setup::init_tracing;
+pub use tracing_setup::{init_prefixed_tracing, init_tracing};

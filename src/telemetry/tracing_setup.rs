@@ -1,8 +1,13 @@
 //! Messages for people, on standard error.
 
-use std::io::IsTerminal;
+use std::{fmt::Result, io::IsTerminal};
 
-use tracing_subscriber::{EnvFilter, fmt};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::{
+    EnvFilter, fmt,
+    fmt::{FmtContext, FormatEvent, FormatFields, format::Writer},
+    registry::LookupSpan,
+};
 
 use super::panics::report_panics;
 
@@ -10,10 +15,34 @@ use super::panics::report_panics;
 /// (`debug`, `lb=debug,warn`); `default` is for when it says nothing. Panics are told there, too. A second call changes
 /// nothing.
 pub fn init_tracing(default: &str) {
+    init_prefixed_tracing(default, "");
+}
+
+/// The same for a program that shares its standard error with another one: `prefix` begins each of its messages.
+pub fn init_prefixed_tracing(default: &str, prefix: &'static str) {
     let filter = EnvFilter::try_from_env("LB_TRACE").unwrap_or_else(|_| EnvFilter::new(default));
     let colours = std::io::stderr().is_terminal();
-    let messages = fmt().with_env_filter(filter).with_target(false).with_ansi(colours).with_writer(std::io::stderr);
+    let format = Prefixed { prefix, format: fmt::format().with_target(false) };
+    let messages = fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).event_format(format);
     if messages.try_init().is_ok() {
         report_panics();
+    }
+}
+
+/// Messages of a format that begin with some letters.
+struct Prefixed<F> {
+    prefix: &'static str,
+    format: F,
+}
+
+impl<S, N, F> FormatEvent<S, N> for Prefixed<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> Result {
+        writer.write_str(self.prefix)?;
+        self.format.format_event(context, writer, event)
     }
 }

@@ -142,6 +142,23 @@ fn a_silent_server_is_504() {
     one_fault(&Origin::raw(|wire, _| drop(wire.rest())), 504, "sH");
 }
 
+/// As when it is killed. A POST may have been acted on, so it is not repeated.
+#[test]
+fn a_get_whose_server_closes_before_its_response_is_answered_by_another_and_a_post_is_not() {
+    let (dying, steady) = (Origin::answering(|_, _| Closed(true)), Origin::named("s2"));
+    let balancer = Balancer::alone(&[&dying.as_server("s1"), &steady.as_server("s2")]);
+    for _ in 0..10 {
+        assert_eq!(balancer.client().get("/").text(), "s2");
+    }
+    assert!(!dying.requests().is_empty(), "it was asked");
+    let asked = dying.requests().len();
+    let post = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n";
+    let statuses: Vec<u16> = (0..4).map(|_| balancer.client().ask(post).unwrap().status()).collect();
+    let refused = statuses.iter().filter(|status| **status == 502).count();
+    assert_eq!(refused, dying.requests().len() - asked, "{statuses:?}");
+    assert!(refused > 0 && refused < 4, "{statuses:?}");
+}
+
 #[test]
 fn a_server_that_closes_before_its_response_is_502() {
     one_fault(&Origin::answering(|_, _| Closed(true)), 502, "SH");

@@ -15,20 +15,20 @@ use rustix::process::Signal;
 use crate::support::{Balancer, Client, PATIENCE, app, free_port, wait_until};
 
 /// How often an agent leaves; raise it to hunt for rare losses.
-const REPETITIONS: usize = 2;
+const REPETITIONS: usize = 5;
 const CLIENTS: usize = 8;
 /// What an app's answer takes, so that there is always something in flight.
 const DELAY_MILLIS: u64 = 10;
 
 /// Clients that ask all the time: half of them keep their connection, half open one for each request.
-struct Load {
+pub(crate) struct Load {
     stop: Arc<AtomicBool>,
     served: Arc<AtomicUsize>,
     clients: Vec<JoinHandle<Vec<String>>>,
 }
 
 impl Load {
-    fn start(address: SocketAddr) -> Self {
+    pub(crate) fn start(address: SocketAddr) -> Self {
         let (stop, served) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let clients = (0..CLIENTS)
             .map(|number| {
@@ -40,13 +40,13 @@ impl Load {
     }
 
     /// Waits for so many more answers.
-    fn more(&self, count: usize) {
+    pub(crate) fn more(&self, count: usize) {
         let before = self.served.load(SeqCst);
         wait_until("the load goes on", PATIENCE, || self.served.load(SeqCst) >= before + count);
     }
 
     /// Ends it; what failed.
-    fn end(self) -> Vec<String> {
+    pub(crate) fn end(self) -> Vec<String> {
         self.stop.store(true, SeqCst);
         self.clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
     }

@@ -11,6 +11,7 @@
 )]
 
 mod admin;
+mod agents;
 mod architecture;
 mod backpressure;
 mod balance;

@@ -30,7 +30,7 @@ struct FakeCluster {
     left: Cell<bool>,
 }
 
-impl Membership for FakeCluster {
+impl Cluster for FakeCluster {
     async fn set_state(&self, state: NodeState) {
         self.told.borrow_mut().push(state);
         self.changed.notify_one();

@@ -282,7 +282,7 @@ impl Node {
     pub fn next_deadline(&self) -> Option<Duration> {
         let member = self.phase == Phase::Member;
         [
-            self.timers.next_deadline(),
+            self.timers.next_deadline(self.swim.updates_backlog() > 0),
             self.phase.is_known().then(|| self.delivery.next_deadline()).flatten(),
             member.then(|| self.roster.next_ask()).flatten(),
             member.then(|| self.decisions.next_deadline()).flatten(),

@@ -132,7 +132,8 @@ impl Lb {
         Duration::from_millis(ticks * 10)
     }
 
-    fn spawn(command: &mut Command) -> Self {
+    /// Any program that ends with its standard input.
+    pub(crate) fn spawn(command: &mut Command) -> Self {
         // Standard input stays open until this process drops it, which tells the apps below to end.
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let stdout = Lines::follow(child.stdout.take().unwrap());
