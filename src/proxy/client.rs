@@ -48,6 +48,8 @@ pub(super) struct Client {
     both: RefCell<Option<Rc<Both>>>,
     ends: Cell<bool>,
     rests: Cell<bool>,
+    /// Whether the roster has it among those that talk.
+    listed: Cell<bool>,
     bug: Cell<bool>,
     wish: Cell<Wish>,
     /// Whether its request is cut off.
@@ -176,6 +178,7 @@ impl Client {
             both: RefCell::new(None),
             ends: Cell::new(false),
             rests: Cell::new(false),
+            listed: Cell::new(false),
             bug: Cell::new(false),
             wish: Cell::default(),
             cut: Cut::default(),
@@ -326,12 +329,19 @@ impl Client {
         }
     }
 
-    /// Whether the connection keeps no more memory than it needs for waiting.
-    pub(super) fn rests(&self) -> bool {
-        self.rests.get()
+    /// Whether the connection is new to the list of those that talk; it is on it from now on.
+    pub(super) fn comes_on_the_list(&self) -> bool {
+        !self.listed.replace(true)
     }
 
-    /// Notes whether it does.
+    /// Whether the connection is at rest; it is on the list no more then.
+    pub(super) fn is_off_the_list(&self) -> bool {
+        let rests = self.rests.get();
+        self.listed.set(!rests);
+        rests
+    }
+
+    /// Notes whether the connection keeps no more memory than it needs for waiting.
     pub(super) fn set_rests(&self, rests: bool) {
         self.rests.set(rests);
     }

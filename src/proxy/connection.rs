@@ -58,7 +58,7 @@ enum End {
 /// Serves one connection until it ends; `permit` is of those that the frontend has, if it is limited.
 ///
 /// hyper keeps a read buffer of 8 KiB for as long as it has the connection. So it gets it when the client speaks, and has
-/// to give it back when the client has been silent for a second; the next request is served by a new hyper connection.
+/// to give it back when the client has been silent for a moment; the next request is served by a new hyper connection.
 pub(super) fn serve(
     frontend: &Rc<Frontend>,
     stream: TcpStream,
@@ -152,6 +152,7 @@ where
     S: tower::Service<Request<Incoming>, Response = http::Response<ResponseBody>, Error = Infallible, Future: 'static>
         + Clone,
 {
+    enrolled.talks(client);
     let head = client.settings.limits.head;
     let mut connection = http1::Builder::new()
         // Large bodies are not copied; `Metered` joins small pieces, which costs less than a `writev`.

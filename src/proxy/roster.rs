@@ -22,6 +22,8 @@ const NEWCOMER: Duration = Duration::from_secs(1);
 pub(super) struct Roster {
     next: u64,
     entries: FxHashMap<u64, Entry>,
+    /// Those that were not at rest when they were last looked at: few, beside all that wait.
+    talking: Vec<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -43,10 +45,16 @@ impl Roster {
     }
 
     /// Tells the connections that have been idle for `long` to keep less memory; returns how to wake them.
-    pub(super) fn to_rest(&self, now: Millis, long: Duration) -> Vec<Waker> {
-        let is_due =
-            |client: &Client| !client.rests() && client.idle_since().is_some_and(|(since, _)| since.after(long) <= now);
-        self.tell(Wish::Rest, self.clients().filter(|(_, client)| is_due(client)).map(|(number, _)| number))
+    pub(super) fn to_rest(&mut self, now: Millis, long: Duration) -> Vec<Waker> {
+        let Self { entries, talking, .. } = self;
+        talking.retain(|number| {
+            let client = entries.get(number).and_then(|entry| entry.client.as_ref());
+            client.is_some_and(|client| !client.is_off_the_list())
+        });
+        let is_due = |client: &Client| client.idle_since().is_some_and(|(since, _)| since.after(long) <= now);
+        let client = |number: &u64| Some((*number, &**self.entries.get(number)?.client.as_ref()?));
+        let due = self.talking.iter().filter_map(client).filter(|(_, client)| is_due(client));
+        self.tell(Wish::Rest, due.map(|(number, _)| number))
     }
 
     /// Tells some idle connections to end, those first that have been idle longest; returns how to wake them.
@@ -124,6 +132,13 @@ impl Enrolled {
         if !self.known {
             (self.wakes, self.known) = (true, true);
             self.tell(Entry { waker: Some(waker.clone()), client: Some(Rc::clone(client)) });
+        }
+    }
+
+    /// Tells that the connection is not at rest any more.
+    pub(super) fn talks(&self, client: &Client) {
+        if client.comes_on_the_list() {
+            self.worker.roster.borrow_mut().talking.push(self.number);
         }
     }
 
