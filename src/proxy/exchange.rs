@@ -15,7 +15,7 @@ use crate::{
     http_rules::{Fault, forwarded_client},
     model::{Cause, Phase, StickyRequest, Termination},
     queue::Ahead,
-    registry::{Class, Occupied, Place, Pool, PoolLive, Server, Times, add, subtract},
+    registry::{Class, Occupied, Place, Pool, Server, Times, add, subtract},
     telemetry::{Record, Timers},
     upstream::{Link, Traffic},
 };
@@ -62,9 +62,8 @@ impl Wire {
 /// Where the request was sent, with its place there.
 #[derive(Debug)]
 struct Target {
-    pool: Arc<Pool>,
     spot: Spot,
-    _in_pool: Occupied<PoolLive>,
+    pool: Occupied<Pool>,
 }
 
 /// Which server the request has to do with.
@@ -132,10 +131,9 @@ impl Exchange {
 
     /// Goes to a pool, before a server is chosen.
     pub(super) fn enter(&mut self, pool: &Arc<Pool>) {
-        let in_pool = Occupied::enter(&pool.live);
         self.termination.phase = Phase::Connect;
         add(&pool.live.counters(self.client.worker.slot).requests, 1);
-        self.target = Some(Target { pool: Arc::clone(pool), spot: Spot::Nowhere, _in_pool: in_pool });
+        self.target = Some(Target { spot: Spot::Nowhere, pool: Occupied::enter(pool) });
     }
 
     /// Gives up the place on a server where the request was tried.

@@ -2,6 +2,7 @@
 
 use std::{
     num::NonZeroU32,
+    ops::Deref,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
@@ -18,6 +19,7 @@ use super::{
     },
     feedback::{Feedback, Tally},
     place::PoolQueue,
+    pool::Pool,
 };
 use crate::model::{CheckReport, PoolName};
 
@@ -82,6 +84,14 @@ impl<T: Gauged> Occupied<T> {
     pub fn enter(of: &Arc<T>) -> Self {
         of.gauge().enter();
         Self(Arc::clone(of))
+    }
+}
+
+impl<T: Gauged> Deref for Occupied<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
     }
 }
 
@@ -272,9 +282,9 @@ macro_rules! upstream_live {
 upstream_live!(ServerLive, check, CheckRecord);
 upstream_live!(PoolLive, record, PoolRecord);
 
-impl Gauged for PoolLive {
+impl Gauged for Pool {
     fn gauge(&self) -> &Gauge {
-        &self.in_flight
+        &self.live.in_flight
     }
 }
 
@@ -335,13 +345,13 @@ mod tests {
 
     #[test]
     fn a_guard_counts_until_it_is_dropped() {
-        let pool = Arc::new(PoolLive::new(1, Instant::now()));
-        let first = Occupied::enter(&pool);
-        let second = Occupied::enter(&pool);
+        let frontend = Arc::new(FrontendLive::new(PoolName::parse("in").unwrap(), None, 1));
+        let first = Occupied::enter(&frontend);
+        let second = Occupied::enter(&frontend);
         drop(first);
-        assert_eq!((pool.in_flight.now(), pool.in_flight.most()), (1, 2));
+        assert_eq!((frontend.connections.now(), frontend.connections.most()), (1, 2));
         drop(second);
-        assert_eq!(pool.in_flight.now(), 0);
+        assert_eq!(frontend.connections.now(), 0);
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod operation;
 mod panic;
 mod place;
 mod pool;
+mod reader;
 mod server;
 mod shortage;
 #[cfg(test)]
@@ -43,6 +44,7 @@ pub use live::{CheckRecord, FrontendLive, Gauge, Occupied, PoolLive, PoolRecord,
 pub use operation::{ForcedHealth, Operation};
 pub use place::{Claim, Granted, Place, Waiting};
 pub use pool::Pool;
+pub use reader::Reader;
 pub use server::{Origin, Server};
 pub use shortage::{Shortage, Shortages};
 pub use warm_up::WarmUp;
@@ -134,7 +136,7 @@ impl Registry {
 
     /// A reader that costs one atomic load as long as nothing changes; one for each worker.
     pub fn reader(self: &Arc<Self>) -> Reader {
-        Reader { cache: arc_swap::Cache::new(SnapshotCell(Arc::clone(self))) }
+        Reader::new(self)
     }
 
     /// Tells of every change by its version.
@@ -165,30 +167,5 @@ impl Registry {
     /// When this process began to serve.
     pub fn started(&self) -> Instant {
         self.started
-    }
-}
-
-impl std::ops::Deref for SnapshotCell {
-    type Target = ArcSwap<Snapshot>;
-
-    fn deref(&self) -> &Self::Target {
-        &self.0.snapshot
-    }
-}
-
-/// Lets `arc_swap::Cache` reach the pointer inside of the registry.
-#[derive(Debug)]
-struct SnapshotCell(Arc<Registry>);
-
-/// A worker's own view of the pools.
-#[derive(Debug)]
-pub struct Reader {
-    cache: arc_swap::Cache<SnapshotCell, Arc<Snapshot>>,
-}
-
-impl Reader {
-    /// The pools now.
-    pub fn load(&mut self) -> &Arc<Snapshot> {
-        self.cache.load()
     }
 }

@@ -34,10 +34,10 @@ pub struct Pool {
     pub(super) members: Arc<[Member]>,
     pub(super) balancer: Balancer,
     /// The counters of each server, in their order: an algorithm that compares them all must not go by way of each server.
-    pub(super) lives: Vec<Arc<ServerLive>>,
+    pub(super) lives: Arc<[Arc<ServerLive>]>,
     /// Whether any server has a limit.
     pub(super) is_limited: bool,
-    cookies: Cookies,
+    cookies: Arc<Cookies>,
 }
 
 impl Pool {
@@ -61,9 +61,26 @@ impl Pool {
         let prepared = last.insert(Prepared::for_members(last.as_ref(), &policy, members));
         let Prepared { members, balancer, .. } = prepared.clone();
         let lives = servers.iter().map(|server| Arc::clone(&server.live)).collect();
-        let cookies = Cookies::new(policy.cookie.as_ref(), &servers);
+        let cookies = Arc::new(Cookies::new(policy.cookie.as_ref(), &servers));
         let is_limited = servers.iter().any(|server| policy.limit(server.maxconn).is_some());
         Self { name, policy, servers, live, usable, members, balancer, lives, is_limited, cookies }
+    }
+
+    /// A copy with copies of its servers.
+    pub(super) fn with_servers(&self, servers: Vec<Arc<Server>>) -> Self {
+        let Self { name, policy, servers: _, live, usable, members, balancer, lives, is_limited, cookies } = self;
+        Self {
+            name: name.clone(),
+            policy: Arc::clone(policy),
+            servers,
+            live: Arc::clone(live),
+            usable: *usable,
+            members: Arc::clone(members),
+            balancer: balancer.clone(),
+            lives: Arc::clone(lives),
+            is_limited: *is_limited,
+            cookies: Arc::clone(cookies),
+        }
     }
 
     /// Who may be sent to the server now: to a backup that is not needed, only users with a cookie for it.

@@ -3,6 +3,7 @@
 mod health;
 mod names;
 mod operators;
+mod reader;
 
 use std::{
     net::SocketAddr,
