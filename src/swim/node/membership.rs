@@ -67,9 +67,28 @@ impl Node {
 
     pub(super) fn run_timers(&mut self, out: &mut Vec<Output>) {
         while let Some(timer) = self.timers.pop(self.now) {
+            if self.is_moot(&timer) {
+                continue;
+            }
             let done = self.swim.handle_timer(timer, &mut self.effects);
             self.count(done);
             self.flush(out);
+        }
+    }
+
+    /// Whether a suspect has objected before its time was up. foca leaves it alive then, but tells it that it is down all
+    /// the same (2.0.0, `Timer::ChangeSuspectToDown`), and it would come back under a higher generation for nothing.
+    fn is_moot(&self, timer: &Timer<Identity>) -> bool {
+        match timer {
+            Timer::ChangeSuspectToDown { member_id, incarnation, token: _ } => {
+                self.objection(*member_id, *incarnation) != Objection::Missing
+            }
+            Timer::ProbeRandomMember(_)
+            | Timer::SendIndirectProbe { .. }
+            | Timer::PeriodicAnnounce(_)
+            | Timer::PeriodicAnnounceDown(_)
+            | Timer::PeriodicGossip(_)
+            | Timer::RemoveDown(_) => false,
         }
     }
 
