@@ -257,6 +257,15 @@ fn an_application_does_not_get_the_key_of_its_agent() {
     assert_eq!(agent.wait().0.code(), Some(42));
 }
 
+#[test]
+fn an_event_handler_does_not_get_the_key_of_its_member() {
+    let key = keygen();
+    let handler = "--event-handler=member-join=echo \"key:$LB_CLUSTER_KEY.\" && exit 3";
+    let args = ["--listen=127.0.0.1:0", "--gossip=127.0.0.1:0", handler];
+    let lb = Lb::start_with(args, ("LB_CLUSTER_KEY", secret(&key)));
+    lb.stderr.wait("it said: key:.");
+}
+
 /// Who answers a user with that cookie, and the cookie that he gets.
 fn visit(balancer: &Balancer, cookie: &str) -> (String, Option<String>) {
     let line = if cookie.is_empty() { String::new() } else { format!("Cookie: {cookie}\r\n") };
