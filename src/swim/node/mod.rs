@@ -440,8 +440,7 @@ impl Node {
         match self.encode(to, datagram) {
             Ok(bytes) => {
                 self.counters.sent(datagram.kind());
-                self.counters.sent_bytes += bytes.len() as u64;
-                out.push(Output::Send { to, bytes });
+                self.transmit(to, bytes, out);
             }
             Err(reason) => self.counters.dropped(reason),
         }
