@@ -30,7 +30,6 @@ mod tuning;
 mod wire;
 
 pub use counters::{Census, Counters, DropReason, Kind, Timings};
-pub use decisions::MAX_DECISIONS;
 pub use identity::{Identity, IdentityError, Role, canonical};
 pub use node::{Input, Node, NodeConfig, Output, RecordNews, Sealing};
 pub use push::DrainProgress;
