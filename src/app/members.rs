@@ -54,7 +54,7 @@ fn member_row(member: &swim::Member, now: Duration, registry: &Registry) -> Memb
         address: address.to_string(),
         status,
         role,
-        unchanged: now.saturating_sub(*since).as_secs(),
+        seconds_in_status: now.saturating_sub(*since).as_secs(),
         tags: tags(member),
         notes,
     }

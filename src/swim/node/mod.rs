@@ -411,7 +411,7 @@ impl Node {
             self.ask_suspects(out);
             self.keep_seeds(out);
             self.seek_the_lost(out);
-            self.doubt(out);
+            self.end_stale_cut(out);
             self.ask_for_records(out);
         }
         if self.phase.is_known() {
