@@ -5,8 +5,8 @@
 //! any other arrow.
 //!
 //! ```text
-//! FLOOR 0  model      the vocabulary: ServerId, PoolName, Weight, AdminState, Health, Networks; `eligible()`, the one rule
-//!                     that says whether a server may get a request
+//! FLOOR 0  model      the vocabulary: ServerId, PoolName, Weight, AdminState, Health, Networks, ClusterKey, Decision;
+//!                     `eligible()`, the one rule that says whether a server may get a request
 //! FLOOR 1  balance    the algorithms
 //! FLOOR 1  sticky     cookies: read, judge, issue, strip
 //! FLOOR 1  health     the rise/fall machine, outliers, when to panic
@@ -23,7 +23,7 @@
 //! FLOOR 3  upstream   connecting to servers, the connection pool of a worker (uses net)
 //! FLOOR 3  proxy      the tower stack, forwarding, bodies, upgrades (uses net, upstream)
 //! FLOOR 3  probe      active checks
-//! FLOOR 3  cluster    the tokio driver of swim::Node (uses net)
+//! FLOOR 3  cluster    the tokio driver of swim::Node, names, key files, events (uses net)
 //! FLOOR 4  admin      stats page, CSV, /metrics, members, runtime API
 //! FLOOR 4  agent      readiness, supervision, drain; Membership, the public API
 //! FLOOR 5  app        builds everything from a Config, runs it, drains it

@@ -20,9 +20,9 @@ pub struct MemberRow {
     pub status: MemberStatus,
     /// What it is there for.
     pub role: MemberRole,
-    /// Seconds since it turned alive, failed or left.
+    /// For how many seconds it has been alive, failed or left.
     #[serde(default)]
-    pub unchanged: u64,
+    pub seconds_in_status: u64,
     /// What it says of itself.
     pub tags: BTreeMap<String, String>,
     /// What a person should know of it, such as why its server gets no traffic.

@@ -21,6 +21,7 @@ use rustix::{
 use tokio::signal::unix::SignalKind;
 
 use super::{children, lifecycle::AppExit, settings::Orphans};
+use crate::config::CLUSTER_KEY_VARIABLE;
 
 /// Why the application could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -76,7 +77,7 @@ impl Supervisor {
         let (program, arguments) = self.command.split_first().ok_or(StartError::NoCommand)?;
         let mut command = Command::new(program);
         // The cluster's key is the agent's: an application that tells its environment would tell it, too.
-        command.args(arguments).process_group(0).env_remove("LB_CLUSTER_KEY");
+        command.args(arguments).process_group(0).env_remove(CLUSTER_KEY_VARIABLE);
         let spawned = command.spawn();
         let child = spawned.map_err(|error| {
             let is_missing = error.kind() == io::ErrorKind::NotFound;

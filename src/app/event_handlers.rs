@@ -7,6 +7,7 @@
 use std::{
     fmt::Write as _,
     io,
+    pin::pin,
     process::{ExitStatus, Stdio},
     sync::{
         Arc,
@@ -15,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::future::{join_all, maybe_done};
+use futures_util::future::{Either, join_all, select};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
@@ -26,7 +27,7 @@ use tokio::{
 use crate::{
     agent::Expected,
     cluster::{self, Event, Subject},
-    config::EventHandler,
+    config::{CLUSTER_KEY_VARIABLE, EventHandler},
 };
 
 /// Events that wait for one handler at most; a member that flaps must not fill the memory.
@@ -128,7 +129,8 @@ impl std::fmt::Display for End {
 
 async fn handle(command: &str, event: &Event, limit: Duration) -> io::Result<Run> {
     let mut shell = Command::new("/bin/sh");
-    shell.arg("-c").arg(command).envs(environment(event));
+    // The cluster's key is ours: what a handler says comes into the log.
+    shell.arg("-c").arg(command).env_remove(CLUSTER_KEY_VARIABLE).envs(environment(event));
     // A group of its own, so that what it started can be ended with it, and Ctrl-C at the balancer is not for it.
     shell.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let mut child = shell.spawn()?;
@@ -136,36 +138,34 @@ async fn handle(command: &str, event: &Event, limit: Duration) -> io::Result<Run
     let expected = Expected::new(process);
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let (mut output, mut errors) = (Vec::new(), Vec::new());
-    let end = {
-        let mut talk = std::pin::pin!(maybe_done(async {
-            let write = async {
-                if let Some(mut stdin) = stdin {
-                    // One that does not read is none the worse for it.
-                    let _unread = stdin.write_all(line(&event.member).as_bytes()).await;
-                }
-            };
-            tokio::join!(write, read(stdout, &mut output), read(stderr, &mut errors));
-        }));
-        let wait = async {
-            tokio::select! {
-                end = ended(&mut child, &expected) => {
-                    // What it left in the background may go on, and not hold up the next event.
-                    let _late = tokio::time::timeout(LAST_WORDS, talk.as_mut()).await;
-                    end
-                }
-                () = async { talk.as_mut().await; std::future::pending::<()>().await } => End::Unknown,
+    let run = async {
+        let tell = async {
+            if let Some(mut stdin) = stdin {
+                // One that does not read is none the worse for it.
+                let _unread = stdin.write_all(line(&event.member).as_bytes()).await;
             }
         };
-        match tokio::time::timeout(limit, wait).await {
-            Ok(end) => end,
-            Err(_) => {
-                if let Some(group) = i32::try_from(process).ok().and_then(Pid::from_raw) {
-                    // It may have ended in this very moment.
-                    let _ended = kill_process_group(group, Signal::KILL);
-                }
-                let _killed = tokio::time::timeout(LAST_WORDS, ended(&mut child, &expected)).await;
-                End::TooLong(limit)
+        let talk = pin!(async {
+            tokio::join!(tell, read(stdout, &mut output), read(stderr, &mut errors));
+        });
+        match select(pin!(ended(&mut child, &expected)), talk).await {
+            Either::Left((end, talk)) => {
+                // What it left in the background may go on, and not hold up the next event.
+                let _late = tokio::time::timeout(LAST_WORDS, talk).await;
+                end
             }
+            Either::Right(((), end)) => end.await,
+        }
+    };
+    let end = match tokio::time::timeout(limit, run).await {
+        Ok(end) => end,
+        Err(_) => {
+            if let Some(group) = i32::try_from(process).ok().and_then(Pid::from_raw) {
+                // It may have ended in this very moment.
+                let _ended = kill_process_group(group, Signal::KILL);
+            }
+            let _killed = tokio::time::timeout(LAST_WORDS, ended(&mut child, &expected)).await;
+            End::TooLong(limit)
         }
     };
     output.extend(errors);

@@ -1,7 +1,6 @@
 //! The cluster as people and their tools see it: the list of members, and its numbers.
 
 use std::{
-    fmt::Debug,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, SystemTime},
 };
@@ -24,7 +23,7 @@ pub(super) async fn member_rows(member: cluster::Member, registry: Arc<Registry>
     if let Some(ourselves) = rows.first_mut() {
         ourselves.notes.extend(keys::notes(&totals));
         let words = |since: Duration| {
-            format!("more than half of all vanished {} s ago: seems to be cut off itself", since.as_secs())
+            format!("lost more than half of the cluster {} s ago: it is probably cut off itself", since.as_secs())
         };
         ourselves.notes.extend(census.cut_off.map(words));
     }
@@ -55,7 +54,7 @@ fn member_row(member: &swim::Member, now: Duration, registry: &Registry) -> Memb
         address: address.to_string(),
         status,
         role,
-        unchanged: now.saturating_sub(*since).as_secs(),
+        seconds_in_status: now.saturating_sub(*since).as_secs(),
         tags: tags(member),
         notes,
     }
@@ -127,13 +126,13 @@ fn of_totals(totals: Totals) -> Vec<Gathered> {
     let kinds = |direction: &'static str, counts: std::collections::BTreeMap<swim::Kind, u64>| {
         swim::Kind::ALL.map(move |kind| {
             let count = counts.get(&kind).copied().unwrap_or(0);
-            (vec![("direction", direction.to_owned()), ("kind", word(&kind))], Sample::Counter(count as f64))
+            (vec![("direction", direction.to_owned()), ("kind", kind.word().to_owned())], Sample::Counter(count as f64))
         })
     };
     let both = |received: u64, sent: u64| [("received", received), ("sent", sent)].map(|(direction, count)| {
         (vec![("direction", direction.to_owned())], Sample::Counter(count as f64))
     });
-    let reasons = dropped.into_iter().map(|(reason, count)| (vec![("reason", word(&reason))], Sample::Counter(count as f64)));
+    let reasons = dropped.into_iter().map(|(reason, count)| (vec![("reason", reason.word().to_owned())], Sample::Counter(count as f64)));
     vec![
         Gathered { name: "lb_cluster_datagrams_total", help: "Datagrams by kind; received ones that could be read.", series: kinds("received", received).into_iter().chain(kinds("sent", sent)).collect() },
         Gathered { name: "lb_cluster_bytes_total", help: "Bytes of datagrams, without the headers of IP and UDP.", series: both(received_bytes, sent_bytes).into() },
@@ -165,27 +164,4 @@ fn timings(name: &'static str, help: &'static str, timings: &Timings) -> Gathere
 
 fn seconds(time: Option<Duration>) -> f64 {
     time.unwrap_or_default().as_secs_f64()
-}
-
-/// `NotForUs` as `not_for_us`. Why not a table: it would be the third one of these names.
-fn word(name: &impl Debug) -> String {
-    let mut word = String::new();
-    for letter in format!("{name:?}").chars() {
-        if letter.is_ascii_uppercase() && !word.is_empty() {
-            word.push('_');
-        }
-        word.push(letter.to_ascii_lowercase());
-    }
-    word
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::swim::{DropReason, Kind};
-
-    #[test]
-    fn kinds_and_reasons_have_words() {
-        assert_eq!((word(&DropReason::NotForUs), word(&Kind::Swim)), ("not_for_us".into(), "swim".into()));
-    }
 }

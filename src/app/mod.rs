@@ -1,7 +1,8 @@
 //! The whole program: everything built from a configuration, run, and drained.
 //!
-//! Only this room starts tasks and threads that live long. Traffic has a thread for each worker; everything else (checks,
-//! cluster, stats page, configuration) shares the thread that calls [`serve`], so that operators never delay requests.
+//! Only this room starts tasks and threads that live long in `lb`; in another program [`crate::agent::Membership`] starts
+//! the one that it needs. Traffic has a thread for each worker; everything else (checks, cluster, stats page,
+//! configuration) shares the thread that calls [`serve`], so that operators never delay requests.
 
 mod cluster_link;
 mod demo;

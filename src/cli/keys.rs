@@ -1,22 +1,20 @@
 //! `lb keygen`, and the keys that the environment holds.
 
 use crate::{
-    config::KeySource,
+    config::{CLUSTER_KEY_VARIABLE, KeySource},
     model::{ClusterKey, KeyId},
 };
 
-/// The keys themselves. No option: everybody on the machine can read the arguments of a process.
-const VARIABLE: &str = "LB_CLUSTER_KEY";
-
-/// Where the keys are: in the file that was named, or in the environment.
+/// Where the keys are: in the file that was named, or in the environment. No option holds them: everybody on the machine
+/// can read the arguments of a process.
 ///
 /// # Errors
 /// When they are in both, and nobody says which are meant.
 pub(super) fn source(file: Option<KeySource>) -> Result<Option<KeySource>, String> {
-    let text = std::env::var_os(VARIABLE).filter(|text| !text.is_empty());
+    let text = std::env::var_os(CLUSTER_KEY_VARIABLE).filter(|text| !text.is_empty());
     match (file, text) {
         (Some(_), Some(_)) => {
-            Err(format!("--cluster-key-file (LB_CLUSTER_KEY_FILE) and {VARIABLE} are both there: keep one"))
+            Err(format!("--cluster-key-file (LB_CLUSTER_KEY_FILE) and {CLUSTER_KEY_VARIABLE} are both there: keep one"))
         }
         (None, Some(text)) => Ok(Some(KeySource::Environment(text.to_string_lossy().into_owned()))),
         (file, None) => Ok(file),

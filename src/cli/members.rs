@@ -18,7 +18,7 @@ pub(super) fn render(members: &[MemberRow], format: MembersFormat, detailed: boo
 }
 
 /// Columns as wide as their longest cell: name, address, status, tags; tags hold the role, as in Serf. Then what a person
-/// should know. In detail also since when the status has been what it is.
+/// should know. In detail also for how long the status has been what it is.
 fn text(members: &[MemberRow], detailed: bool) -> String {
     let width = |cell: fn(&MemberRow) -> &str| members.iter().map(|member| cell(member).len()).max().unwrap_or(0);
     let name = width(|member| &member.name);
@@ -26,8 +26,15 @@ fn text(members: &[MemberRow], detailed: bool) -> String {
     let status = width(|member| member.status.word());
     let mut text = String::new();
     for member in members {
-        let MemberRow { name: its_name, address: its_address, status: its_status, role, unchanged, tags, notes } =
-            member;
+        let MemberRow {
+            name: its_name,
+            address: its_address,
+            status: its_status,
+            role,
+            seconds_in_status,
+            tags,
+            notes,
+        } = member;
         let role = (!tags.contains_key("role")).then(|| format!("role={}", role.word()));
         let pairs: Vec<String> =
             role.into_iter().chain(tags.iter().map(|(key, value)| format!("{key}={value}"))).collect();
@@ -35,7 +42,7 @@ fn text(members: &[MemberRow], detailed: bool) -> String {
             "{its_name:name$}  {its_address:address$}  {:status$}  {}{}{}",
             its_status.word(),
             pairs.join(","),
-            if detailed { format!("  Since: {}", since(*unchanged)) } else { String::new() },
+            if detailed { format!("  For: {}", time(*seconds_in_status)) } else { String::new() },
             if notes.is_empty() { String::new() } else { format!("  ({})", notes.join("; ")) },
         );
         let _infallible = writeln!(text, "{}", line.trim_end());
@@ -44,7 +51,7 @@ fn text(members: &[MemberRow], detailed: bool) -> String {
 }
 
 /// `3m 12s`
-fn since(seconds: u64) -> String {
+fn time(seconds: u64) -> String {
     humantime::format_duration(Duration::from_secs(seconds)).to_string()
 }
 
@@ -60,7 +67,7 @@ mod tests {
             address: "10.0.0.1:7946".into(),
             status,
             role,
-            unchanged: 192,
+            seconds_in_status: 192,
             tags: tags.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect(),
             notes: Vec::new(),
         };
@@ -71,7 +78,7 @@ mod tests {
         let expected = "ha           10.0.0.1:7946  alive   role=balancer\n\
                         47571468d86  10.0.0.1:7946  failed  role=node,zone=a\n";
         assert_eq!(render(&members, MembersFormat::Text, false), expected);
-        let detailed = "ha           10.0.0.1:7946  alive   role=balancer  Since: 3m 12s\n";
+        let detailed = "ha           10.0.0.1:7946  alive   role=balancer  For: 3m 12s\n";
         assert!(render(&members, MembersFormat::Text, true).starts_with(detailed));
     }
 
@@ -82,7 +89,7 @@ mod tests {
             address: "10.0.0.1:7946".into(),
             status: MemberStatus::Alive,
             role: MemberRole::Node,
-            unchanged: 0,
+            seconds_in_status: 0,
             tags: [("role".into(), "backend".into())].into(),
             notes: vec!["nodes/s1: drain".into()],
         };

@@ -219,7 +219,6 @@ impl<D: Directory> Driver<D> {
             }
             Command::SetRecord(record) => self.feed(Input::SetRecord(*record)).await,
             Command::Members(answer) => drop(answer.send(self.node.members())),
-            Command::Totals(answer) => drop(answer.send(self.totals())),
             Command::View(answer) => {
                 let (now, members, census) = (self.clock.time, self.node.members(), self.node.census());
                 drop(answer.send(View { now, members, census, totals: self.totals() }));

@@ -55,7 +55,6 @@ pub(super) enum Command {
     SetState(NodeState),
     SetRecord(Box<ServiceRecord>),
     Members(oneshot::Sender<Vec<crate::swim::Member>>),
-    Totals(oneshot::Sender<Totals>),
     View(oneshot::Sender<View>),
     Tell(Told),
     Watch(oneshot::Sender<mpsc::Receiver<Event>>),
@@ -102,14 +101,6 @@ impl Member {
     /// When the member has stopped.
     pub async fn members(&self) -> Result<Vec<crate::swim::Member>, Stopped> {
         self.ask(Command::Members).await
-    }
-
-    /// Totals since the start.
-    ///
-    /// # Errors
-    /// When the member has stopped.
-    pub async fn totals(&self) -> Result<Totals, Stopped> {
-        self.ask(Command::Totals).await
     }
 
     /// Everything that the member knows now, in one piece.

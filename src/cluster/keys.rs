@@ -1,17 +1,19 @@
 //! The cluster's keys, as they are found: in a file, which may change, or in the environment.
 //!
-//! Why does a node look at its file by itself, and a balancer wait for SIGHUP? A balancer's SIGHUP reads everything again, its
-//! keys among it. An agent's is its application's.
+//! Why does a node look at its file by itself, when a balancer waits for SIGHUP? A balancer's SIGHUP means: read the
+//! configuration again, and the keys are part of it. An agent hands SIGHUP on to its application, so that nobody can tell
+//! the agent itself by a signal.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Read as _},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use crate::{
-    config::KeySource,
+    config::{CLUSTER_KEY_VARIABLE, KeySource},
     model::{ClusterName, ClusterSecret, KeyError, Keyring, KeyringError},
 };
 
@@ -62,11 +64,18 @@ pub fn read_keys(source: &KeySource) -> Result<Keyring, KeysError> {
 
 fn text_of(path: &Path) -> Result<(String, u32), KeysError> {
     let fail = |source| KeysError::Read { path: path.to_owned(), source };
+    // Before it is opened: whoever opens a FIFO waits for a writer.
     let metadata = fs::metadata(path).map_err(fail)?;
-    if metadata.len() > MAX_FILE {
+    if !metadata.is_file() {
+        return Err(fail(io::Error::other("it is no regular file")));
+    }
+    let mut bytes = Vec::new();
+    let file = fs::File::open(path).map_err(fail)?;
+    // Its length may have changed meanwhile, and those of /proc say 0.
+    let length = file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(fail)?;
+    if length as u64 > MAX_FILE {
         return Err(fail(io::Error::other("it is too long for a list of keys")));
     }
-    let bytes = fs::read(path).map_err(fail)?;
     // What is no text is no key either, and the line tells where.
     Ok((String::from_utf8_lossy(&bytes).into_owned(), metadata.permissions().mode() & 0o777))
 }
@@ -76,7 +85,7 @@ fn parse(source: &KeySource, text: &str) -> Result<Keyring, KeysError> {
         let place = match (source, line) {
             (KeySource::File(path), Some(line)) => format!("{}:{line}", path.display()),
             (KeySource::File(path), None) => path.display().to_string(),
-            (KeySource::Environment(_), _) => "LB_CLUSTER_KEY".to_owned(),
+            (KeySource::Environment(_), _) => CLUSTER_KEY_VARIABLE.to_owned(),
         };
         KeysError::Wrong { place, error }
     })
@@ -169,8 +178,26 @@ mod tests {
         assert!(!told.contains("0202"), "{told}");
         let told = read_keys(&KeySource::Environment(text(1)[..40].to_owned())).unwrap_err().to_string();
         assert!(told.starts_with("LB_CLUSTER_KEY: ") && !told.contains("0101"), "{told}");
-        assert!(read_keys(&KeySource::File("/dev/null".into())).is_err(), "no key");
         assert!(read_keys(&KeySource::Environment(format!("{},{}", text(1), text(2)))).is_ok());
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused_at_once_and_a_long_one_is_not_read_to_its_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let fifo = directory.path().join("fifo");
+        assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        let told = |path: &Path| read_keys(&KeySource::File(path.to_owned())).unwrap_err().to_string();
+        for path in [&*fifo, Path::new("/dev/zero"), directory.path()] {
+            assert!(told(path).ends_with(": it is no regular file"), "{}", told(path));
+        }
+        let long = directory.path().join("long");
+        let lines = |length: usize| fs::write(&long, text(1) + &"\n".repeat(length - text(1).len())).unwrap();
+        fs::write(&long, "").unwrap();
+        assert!(read_keys(&KeySource::File(long.clone())).is_err(), "no key");
+        lines(MAX_FILE as usize);
+        assert!(read_keys(&KeySource::File(long.clone())).is_ok());
+        lines(MAX_FILE as usize + 1);
+        assert!(told(&long).ends_with("too long for a list of keys"), "{}", told(&long));
     }
 
     #[test]

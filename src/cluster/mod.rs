@@ -1,7 +1,9 @@
 //! The tokio driver of the cluster member: sockets, names and clocks around [`crate::swim::Node`].
 //!
-//! Why is it so thin? Every rule of the protocol lives in the pure core; here is only what cannot be pure. Why does it
-//! spawn nothing? [`join`] returns a handle and a future, and `app` alone decides which thread runs it and when it ends.
+//! Why is it so thin? Every rule of the protocol lives in the pure core; here is only what cannot be pure: the socket and
+//! the clock ([`join`]), the names of seeds and our own address ([`Resolve`], [`Names`]), the key files ([`KeyWatch`]), and
+//! what people and their scripts are told (the log, [`Event`]s). Why does it spawn nothing? [`join`] returns a handle and
+//! a future, and whoever joins decides which thread runs it and when it ends: `app`, or [`crate::agent::Membership`].
 //!
 //! The clock of the core advances by at most 250 ms in one turn of the loop, and each turn empties the socket before any
 //! timer fires: a process that was stopped for a minute first reads what the others said meanwhile, and accuses nobody of

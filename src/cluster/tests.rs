@@ -218,7 +218,7 @@ fn sockets_bound_to_all_addresses_of_both_families_find_each_other() {
         wait("it is in the pool", async || pool.names() == ["web1"]).await;
         let server = pool.0.borrow().servers.values().next().unwrap().1;
         assert_eq!(server, SocketAddr::from(([127, 0, 0, 1], 3000)), "by the way on which it was dialled");
-        let totals = at_balancer.totals().await.unwrap();
+        let totals = at_balancer.view().await.unwrap().totals;
         assert_eq!((totals.send_errors, totals.protocol.dropped), (0, BTreeMap::new()));
     });
 }

@@ -7,6 +7,10 @@ use std::{fmt, path::PathBuf};
 use super::{Gossip, GossipChoice, checker::Checker};
 use crate::model::ClusterName;
 
+/// The variable of the environment that can hold the keys themselves. It is for this program alone: what the program
+/// starts does not get it.
+pub const CLUSTER_KEY_VARIABLE: &str = "LB_CLUSTER_KEY";
+
 /// Where the cluster's keys are.
 #[derive(Clone, PartialEq, Eq)]
 pub enum KeySource {

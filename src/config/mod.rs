@@ -23,7 +23,7 @@ pub use address::{AddressError, Advertise, Host, HostPort, ListenAddress};
 pub use build::{GOSSIP_PORT, MAX_LIMIT, Source};
 pub use checker::parse_duration;
 pub use event_handler::{EventHandler, EventHandlerError};
-pub use key_source::KeySource;
+pub use key_source::{CLUSTER_KEY_VARIABLE, KeySource};
 pub use overrides::{CheckChoice, CookieModeChoice, GossipChoice, Overrides};
 pub use problem::{Problem, Problems};
 pub use runtime_api::{Level, RuntimeAddress, RuntimeApi, RuntimeBind};

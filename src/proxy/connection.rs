@@ -58,7 +58,8 @@ enum End {
 /// Serves one connection until it ends; `permit` is of those that the frontend has, if it is limited.
 ///
 /// hyper keeps a read buffer of 8 KiB for as long as it has the connection. So it gets it when the client speaks, and has
-/// to give it back when the client has been silent for a moment; the next request is served by a new hyper connection.
+/// to give it back when the client has been silent for a quarter of a second ([`super::worker`]); a new hyper connection
+/// serves the next request.
 pub(super) fn serve(
     frontend: &Rc<Frontend>,
     stream: TcpStream,

@@ -45,7 +45,7 @@ impl Roster {
     }
 
     /// Tells the connections that have been idle for `long` to keep less memory; returns how to wake them.
-    pub(super) fn to_rest(&mut self, now: Millis, long: Duration) -> Vec<Waker> {
+    pub(super) fn due_to_rest(&mut self, now: Millis, long: Duration) -> Vec<Waker> {
         let Self { entries, talking, .. } = self;
         talking.retain(|number| {
             let client = entries.get(number).and_then(|entry| entry.client.as_ref());

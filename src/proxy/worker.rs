@@ -130,7 +130,7 @@ impl Worker {
         let rest = async {
             loop {
                 tokio::time::sleep(REST_AFTER).await;
-                self.wake(|roster| roster.to_rest(now_coarse(), REST_AFTER));
+                self.wake(|roster| roster.due_to_rest(now_coarse(), REST_AFTER));
             }
         };
         let flush = async {

@@ -17,7 +17,7 @@ use crate::model::{AdminState, Decision, Hint, NodeId, ServerKey, ServerName, St
 
 /// Whose word about a server holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Decided {
+pub struct Signatures {
     /// About its state.
     pub state: Option<Signed>,
     /// About its weight.
@@ -46,7 +46,7 @@ impl Signed {
     }
 }
 
-impl Decided {
+impl Signatures {
     pub(super) fn about(&mut self, wish: Wish) -> &mut Option<Signed> {
         match wish {
             Wish::State(_) => &mut self.state,
@@ -113,11 +113,11 @@ impl Registry {
 }
 
 impl Writer {
-    /// The signature of a word that is said here and now.
-    pub(super) fn sign(&self, seen: Option<&Signed>) -> Signed {
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis());
+    /// The signature of a word that is said here at that time.
+    pub(super) fn sign(&self, unix: Duration, seen: Option<&Signed>) -> Signed {
         let node = self.follower.as_ref().map(|follower| follower.node).unwrap_or_default();
-        let stamp = Stamp::after(seen.map(|seen| seen.stamp), u64::try_from(unix).unwrap_or(u64::MAX), node);
+        let stamp =
+            Stamp::after(seen.map(|seen| seen.stamp), u64::try_from(unix.as_millis()).unwrap_or(u64::MAX), node);
         Signed { by: self.follower.as_ref().map(|follower| follower.name.clone()), stamp }
     }
 
@@ -130,10 +130,9 @@ impl Writer {
 
     /// Carries out what an operator decided on another balancer, unless a later word holds. Whether it changed anything
     /// that a reader sees.
-    pub(super) fn decided(&mut self, now: Instant, decision: Decision) -> bool {
+    pub(super) fn decided(&mut self, (now, unix): (Instant, Duration), decision: Decision) -> bool {
         let Decision { pool, server: key, wish, by, stamp } = decision;
         let signed = Signed { by: Some(by), stamp };
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let age = unix.saturating_sub(Duration::from_millis(stamp.at));
         let since = now.checked_sub(age).unwrap_or(now);
         let entry = self.pools.iter().find(|entry| entry.name == pool);
@@ -149,7 +148,7 @@ impl Writer {
         tracing::info!(
             "Server {pool}/{}: {wish}, as was decided on {}.",
             server.name,
-            signed.describe(SystemTime::now())
+            signed.describe(UNIX_EPOCH + unix)
         );
         let operation = match wish {
             Wish::State(state) => Operation::State(state),

@@ -4,6 +4,9 @@
 //! [`Registry::apply`], one at a time; it returns once every later request sees the change, so that an acknowledgement sent
 //! after it is true. Why not a lock around the pools: a worker would wait for an operator.
 //!
+//! What an operator says is signed with balancer and time as it is carried out, and handed to whoever follows
+//! ([`Registry::follow`]): that is how the other balancers of a cluster hear of it, and theirs come in as commands.
+//!
 //! Counters live beside the snapshot and outlast it; each worker writes its own and whoever looks sums them up.
 
 mod choice;
@@ -29,7 +32,7 @@ mod writer;
 use std::{
     num::NonZeroU32,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use arc_swap::ArcSwap;
@@ -38,7 +41,7 @@ pub use command::{Command, MemberServer, ResolvedServer};
 pub use counters::{
     Class, FrontendCounters, FrontendTotals, ServerCounters, ServerTotals, Slot, TimeTotals, Times, add, subtract,
 };
-pub use decided::{Decided, Signed};
+pub use decided::{Signatures, Signed};
 pub use feedback::{Judgement, Signals, Trouble};
 pub use live::{CheckRecord, FrontendLive, Gauge, Occupied, PoolLive, PoolRecord, Rate, ServerLive};
 pub use operation::{ForcedHealth, Operation};
@@ -100,7 +103,8 @@ impl Registry {
     pub fn apply(&self, now: Instant, command: Command) {
         // A panic of another writer is a bug that was reported; the writer's state is replaced as a whole, so it is sound.
         let mut writer = self.lock();
-        if let Some(snapshot) = writer.apply(now, command) {
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        if let Some(snapshot) = writer.apply(now, unix, command) {
             let version = snapshot.version;
             // First: nobody must be sent by the old rules who was told of the new ones.
             for pool in &snapshot.pools {

@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    decided::{Decided, Signed},
+    decided::{Signatures, Signed},
     events,
     server::Server,
     writer::{Entry, Writer, count_turn},
@@ -141,7 +141,7 @@ struct Kept {
     operator: AdminState,
     operated: Instant,
     weight: Option<WantedWeight>,
-    decided: Decided,
+    decided: Signatures,
     /// Since when its server is gone, if it is.
     gone: Option<Instant>,
 }
@@ -171,7 +171,7 @@ impl Wishes {
             operator: AdminState::Ready,
             operated: since,
             weight: None,
-            decided: Decided::default(),
+            decided: Signatures::default(),
             gone: Some(now),
         });
         let held = kept.decided.about(wish);
@@ -222,12 +222,12 @@ impl Wishes {
 
 impl Writer {
     /// Carries out what an operator wants. Whether it changed anything that a reader sees.
-    pub(super) fn operate(&mut self, now: Instant, operations: Vec<(ServerId, Operation)>) -> bool {
-        operations.into_iter().fold(false, |changed, (id, operation)| self.operate_here(now, id, operation) || changed)
+    pub(super) fn operate(&mut self, time: (Instant, Duration), operations: Vec<(ServerId, Operation)>) -> bool {
+        operations.into_iter().fold(false, |changed, (id, operation)| self.operate_here(time, id, operation) || changed)
     }
 
     /// An operator speaks to this balancer: the others are told.
-    fn operate_here(&mut self, now: Instant, id: ServerId, operation: Operation) -> bool {
+    fn operate_here(&mut self, (now, unix): (Instant, Duration), id: ServerId, operation: Operation) -> bool {
         let all = self.pools.iter().flat_map(|entry| entry.servers.iter().map(move |server| (&entry.name, server)));
         let Some((pool, server)) = all.into_iter().find(|(_, server)| server.id == id) else { return false };
         let Some(wish) = operation.wish() else { return self.carry_out(now, now, id, operation, None) };
@@ -238,7 +238,7 @@ impl Writer {
         if is_so_already {
             return false;
         }
-        let signed = self.sign(server.decided.clone().about(wish).as_ref());
+        let signed = self.sign(unix, server.decided.clone().about(wish).as_ref());
         if let Some(by) = signed.by.clone() {
             let (pool, server) = (pool.clone(), server.key());
             self.tell(Told::Decision(Decision { pool, server, wish, by, stamp: signed.stamp }));

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 
-use super::{decided::Decided, events, live::ServerLive, warm_up::WarmUp};
+use super::{decided::Signatures, events, live::ServerLive, warm_up::WarmUp};
 use crate::{
     balance::WHOLE,
     model::{
@@ -56,7 +56,7 @@ pub struct Server {
     /// What the operator made of its share, if anything.
     pub wanted_weight: Option<WantedWeight>,
     /// On which balancer operators said so, and when.
-    pub decided: Decided,
+    pub decided: Signatures,
     /// Since when the operator wants it so.
     pub operated: Instant,
     /// Whether it has been drained, or in maintenance, for longer than its pool allows: a drained one gets nobody any more,

@@ -15,7 +15,7 @@ use super::{
     choice::Prepared,
     command::{Command, MemberServer, ResolvedServer},
     cookies,
-    decided::{Decided, Follower},
+    decided::{Follower, Signatures},
     events,
     live::{PoolLive, ServerLive},
     operation::Wishes,
@@ -79,7 +79,8 @@ impl Writer {
     }
 
     /// Carries out a command; the next snapshot if it changed anything that a reader sees.
-    pub(super) fn apply(&mut self, now: Instant, command: Command) -> Option<Snapshot> {
+    /// `unix` is the same moment by the calendar.
+    pub(super) fn apply(&mut self, now: Instant, unix: Duration, command: Command) -> Option<Snapshot> {
         let changed = match command {
             Command::Pools(pools) => self.set_pools(now, pools),
             Command::Static { pool, servers } => self.set_static(now, &pool, servers),
@@ -97,8 +98,8 @@ impl Writer {
             Command::Checked { server, report } => self.checked(now, server, report),
             Command::Troubled(troubles) => self.troubled(now, troubles),
             Command::Eject(ejections) => self.eject(now, ejections),
-            Command::Operate(operations) => self.operate(now, operations),
-            Command::Decided(decision) => self.decided(now, decision),
+            Command::Operate(operations) => self.operate((now, unix), operations),
+            Command::Decided(decision) => self.decided((now, unix), decision),
             Command::CookieKeys(keys) => self.set_cookie_keys(keys),
             // Both, always.
             Command::Tick => self.tick(now) | self.enforce_deadlines(now),
@@ -322,7 +323,7 @@ impl Writer {
             origin,
             operator: AdminState::Ready,
             wanted_weight: None,
-            decided: Decided::default(),
+            decided: Signatures::default(),
             operated: now,
             overdue: false,
             node,
@@ -392,6 +393,22 @@ impl Writer {
 }
 
 impl Entry {
+    fn remove_where(&mut self, reason: &str, gone: impl Fn(&Server) -> bool) -> bool {
+        let before = self.servers.len();
+        self.servers.retain(|server| {
+            let gone = gone(server);
+            if gone {
+                events::removed(&self.name, server, reason);
+            }
+            !gone
+        });
+        let removed = self.servers.len() != before;
+        if removed {
+            self.reclaim_names();
+        }
+        removed
+    }
+
     /// Changes some servers and tells of those whose state changed with it. Whether anything changed.
     fn change_all(&mut self, now: Instant, which: impl Fn(&Server) -> bool, change: impl Fn(&mut Server)) -> bool {
         let mut turned = Vec::new();

@@ -42,6 +42,21 @@ impl Kind {
         Self::Agreed,
         Self::Hinted,
     ];
+
+    /// What metrics call it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Swim => "swim",
+            Self::Push => "push",
+            Self::Ask => "ask",
+            Self::Acknowledgement => "acknowledgement",
+            Self::Hello => "hello",
+            Self::Welcome => "welcome",
+            Self::Decided => "decided",
+            Self::Agreed => "agreed",
+            Self::Hinted => "hinted",
+        }
+    }
 }
 
 /// Why a datagram was dropped.
@@ -96,6 +111,35 @@ pub enum DropReason {
 }
 
 impl DropReason {
+    /// What metrics call it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Oversized => "oversized",
+            Self::Version => "version",
+            Self::UnknownKind => "unknown_kind",
+            Self::Malformed => "malformed",
+            Self::FromOurselves => "from_ourselves",
+            Self::ForOurPredecessor => "for_our_predecessor",
+            Self::NotForUs => "not_for_us",
+            Self::MembersFull => "members_full",
+            Self::RecordAddress => "record_address",
+            Self::NotAMember => "not_a_member",
+            Self::Stale => "stale",
+            Self::Unsolicited => "unsolicited",
+            Self::DuplicateNode => "duplicate_node",
+            Self::TooMany => "too_many",
+            Self::Sealed => "sealed",
+            Self::Unsealed => "unsealed",
+            Self::UnknownKey => "unknown_key",
+            Self::NotAuthentic => "not_authentic",
+            Self::Replayed => "replayed",
+            Self::Unproven => "unproven",
+            Self::AfterLeave => "after_leave",
+            Self::Unencodable => "unencodable",
+            Self::Internal => "internal",
+        }
+    }
+
     /// Whether a member with another key, without one, or of another cluster would cause it.
     pub fn is_about_keys(self) -> bool {
         match self {
@@ -194,8 +238,8 @@ pub struct Census {
     pub members: BTreeMap<(Role, MemberState), u64>,
     /// Live members whose record we hold.
     pub records: u64,
-    /// How long ago that one of them was last pushed whose owner has been silent for longest. About 10 s at most while
-    /// all is well; only a balancer is pushed to.
+    /// Age of the oldest of these records: the time since its owner last pushed it. About 10 s at most while all is well.
+    /// Nodes have none, because records are pushed to balancers alone.
     pub oldest_record: Option<Duration>,
     /// How long our own record has been waiting for the acknowledgement of some balancer.
     pub unacknowledged: Option<Duration>,

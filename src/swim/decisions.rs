@@ -14,7 +14,7 @@ use std::{
 use crate::model::{Decision, NodeId, PoolName, ServerKey, Stamp, Wish};
 
 /// Most decisions that are held; the earliest makes room, of those that ask for nothing any more if there is one.
-pub const MAX_DECISIONS: usize = 1024;
+const MAX_DECISIONS: usize = 1024;
 
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(1);
@@ -23,7 +23,7 @@ const COMPARE: Duration = Duration::from_secs(10);
 
 /// What a decision is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Subject {
+pub(crate) struct Topic {
     pool: PoolName,
     server: ServerKey,
     aspect: Aspect,
@@ -35,7 +35,7 @@ enum Aspect {
     Weight,
 }
 
-impl Subject {
+impl Topic {
     fn of(decision: &Decision) -> Self {
         let Decision { pool, server, wish, by: _, stamp: _ } = decision;
         let aspect = match wish {
@@ -49,7 +49,7 @@ impl Subject {
 /// The decisions, and the other balancers.
 #[derive(Default)]
 pub(crate) struct Decisions {
-    held: BTreeMap<Subject, Decision>,
+    held: BTreeMap<Topic, Decision>,
     digest: u64,
     peers: BTreeMap<NodeId, Peer>,
     /// Since when some balancer lacks something.
@@ -57,10 +57,10 @@ pub(crate) struct Decisions {
 }
 
 struct Peer {
-    lacks: BTreeSet<Subject>,
+    lacks: BTreeSet<Topic>,
     round: u32,
     /// What the last round carried.
-    sent: Vec<(Subject, Stamp)>,
+    sent: Vec<(Topic, Stamp)>,
     next: Duration,
     retry: Duration,
 }
@@ -76,13 +76,13 @@ pub(crate) struct Due {
 impl Decisions {
     /// Takes a decision in, made here or told by `from`; whether it holds from now on.
     pub(crate) fn merge(&mut self, now: Duration, decision: &Decision, from: Option<NodeId>) -> bool {
-        let subject = Subject::of(decision);
-        let known = self.held.get(&subject).map(|held| held.stamp);
+        let topic = Topic::of(decision);
+        let known = self.held.get(&topic).map(|held| held.stamp);
         if let Some(from) = from
             && let Some(peer) = self.peers.get_mut(&from)
             && known.is_none_or(|known| known <= decision.stamp)
         {
-            peer.lacks.remove(&subject);
+            peer.lacks.remove(&topic);
         }
         if known.is_some_and(|known| known >= decision.stamp) {
             return false;
@@ -90,11 +90,11 @@ impl Decisions {
         if known.is_none() && self.held.len() >= MAX_DECISIONS && !self.make_room(decision) {
             return false;
         }
-        self.remove(&subject);
-        self.digest ^= fingerprint(&subject, decision.stamp);
-        self.held.insert(subject.clone(), decision.clone());
+        self.remove(&topic);
+        self.digest ^= fingerprint(&topic, decision.stamp);
+        self.held.insert(topic.clone(), decision.clone());
         for (_, peer) in self.peers.iter_mut().filter(|(peer, _)| Some(**peer) != from) {
-            peer.lacks.insert(subject.clone());
+            peer.lacks.insert(topic.clone());
             (peer.next, peer.retry) = (now, FIRST_RETRY);
             self.waiting_since.get_or_insert(now);
         }
@@ -105,21 +105,21 @@ impl Decisions {
     fn make_room(&mut self, new: &Decision) -> bool {
         let importance = |decision: &Decision| (asks_for_something(decision.wish), decision.stamp);
         let least = self.held.iter().min_by_key(|(_, decision)| importance(decision));
-        match least.filter(|(_, least)| importance(least) < importance(new)).map(|(subject, _)| subject.clone()) {
-            Some(subject) => {
-                self.remove(&subject);
+        match least.filter(|(_, least)| importance(least) < importance(new)).map(|(topic, _)| topic.clone()) {
+            Some(topic) => {
+                self.remove(&topic);
                 true
             }
             None => false,
         }
     }
 
-    fn remove(&mut self, subject: &Subject) {
-        if let Some(held) = self.held.remove(subject) {
-            self.digest ^= fingerprint(subject, held.stamp);
+    fn remove(&mut self, topic: &Topic) {
+        if let Some(held) = self.held.remove(topic) {
+            self.digest ^= fingerprint(topic, held.stamp);
         }
         for peer in self.peers.values_mut() {
-            peer.lacks.remove(subject);
+            peer.lacks.remove(topic);
         }
     }
 
@@ -148,9 +148,9 @@ impl Decisions {
 
     /// A node is gone for certain, and its server with it.
     pub(crate) fn drop_node(&mut self, node: NodeId) {
-        let its: Vec<_> = self.held.keys().filter(|subject| subject.server == ServerKey::Node(node)).cloned().collect();
-        for subject in &its {
-            self.remove(subject);
+        let its: Vec<_> = self.held.keys().filter(|topic| topic.server == ServerKey::Node(node)).cloned().collect();
+        for topic in &its {
+            self.remove(topic);
         }
     }
 
@@ -158,10 +158,10 @@ impl Decisions {
     pub(crate) fn due(&mut self, now: Duration, fits: impl Fn(&[Decision]) -> usize) -> Vec<Due> {
         let mut messages = Vec::new();
         for (&id, peer) in self.peers.iter_mut().filter(|(_, peer)| peer.next <= now) {
-            let missing = peer.lacks.iter().filter_map(|subject| Some((subject, self.held.get(subject)?)));
+            let missing = peer.lacks.iter().filter_map(|topic| Some((topic, self.held.get(topic)?)));
             // More than a datagram takes, whatever their length.
-            let (subjects, mut decisions): (Vec<_>, Vec<_>) =
-                missing.take(64).map(|(subject, decision)| (subject.clone(), decision.clone())).unzip();
+            let (topics, mut decisions): (Vec<_>, Vec<_>) =
+                missing.take(64).map(|(topic, decision)| (topic.clone(), decision.clone())).unzip();
             decisions.truncate(fits(&decisions));
             if decisions.is_empty() {
                 peer.next = now + COMPARE;
@@ -174,7 +174,7 @@ impl Decisions {
                 peer.retry = (peer.retry * 2).min(LAST_RETRY);
             }
             peer.round = peer.round.saturating_add(1);
-            peer.sent = subjects.into_iter().zip(decisions.iter().map(|decision| decision.stamp)).collect();
+            peer.sent = topics.into_iter().zip(decisions.iter().map(|decision| decision.stamp)).collect();
             messages.push(Due { peer: id, round: peer.round, decisions });
         }
         messages
@@ -187,9 +187,9 @@ impl Decisions {
             return false;
         };
         let was_comparison = peer.sent.is_empty();
-        for (subject, stamp) in std::mem::take(&mut peer.sent) {
-            if self.held.get(&subject).is_none_or(|held| held.stamp == stamp) {
-                peer.lacks.remove(&subject);
+        for (topic, stamp) in std::mem::take(&mut peer.sent) {
+            if self.held.get(&topic).is_none_or(|held| held.stamp == stamp) {
+                peer.lacks.remove(&topic);
             }
         }
         peer.retry = FIRST_RETRY;
@@ -237,10 +237,19 @@ fn asks_for_something(wish: Wish) -> bool {
 }
 
 /// FNV-1a (draft-eastlake-fnv): no secret is in it, it only has to be the same on every machine.
-fn fingerprint(subject: &Subject, stamp: Stamp) -> u64 {
-    let Subject { pool, server, aspect } = subject;
+fn fingerprint(topic: &Topic, stamp: Stamp) -> u64 {
+    let Topic { pool, server, aspect } = topic;
     let Stamp { at, version, node } = stamp;
-    let text = format!("{pool}\n{server:?}\n{aspect:?}\n{at} {version} {node}");
+    // Spelled out, because other versions of this program must come to the same number.
+    let (sort, id) = match server {
+        ServerKey::Static(name) => ("name", name.to_string()),
+        ServerKey::Node(node) => ("node", node.to_string()),
+    };
+    let aspect = match aspect {
+        Aspect::State => "state",
+        Aspect::Weight => "weight",
+    };
+    let text = format!("{pool}\n{sort} {id}\n{aspect}\n{at} {version} {node}");
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
@@ -347,6 +356,15 @@ mod tests {
         assert_eq!(decisions.due(ZERO, all), []);
     }
 
+    #[test]
+    fn the_digest_is_the_same_on_every_version() {
+        let weight = Wish::Weight(WantedWeight::Percent(50));
+        let node = Decision { server: ServerKey::Node(NodeId(3)), ..decision(1, weight, 2, 1) };
+        for (decision, digest) in [(decision(1, DRAIN, 1, 1), 0x99c0_0a37_3033_240f), (node, 0xfab4_3395_5ed4_5845)] {
+            assert_eq!(fingerprint(&Topic::of(&decision), decision.stamp), digest, "{decision:?}");
+        }
+    }
+
     proptest! {
         #[test]
         fn all_balancers_agree_in_whatever_order_they_hear(
@@ -362,13 +380,13 @@ mod tests {
             for decision in &told {
                 one.merge(ZERO, decision, None);
             }
-            told.sort_by_key(|decision| fingerprint(&Subject::of(decision), decision.stamp) ^ order);
+            told.sort_by_key(|decision| fingerprint(&Topic::of(decision), decision.stamp) ^ order);
             for decision in told.iter().chain(&told) {
                 other.merge(ZERO, decision, None);
             }
             prop_assert_eq!(one.digest(), other.digest());
             prop_assert_eq!(&one.held, &other.held);
-            let by_hand = one.held.iter().fold(0, |digest, (subject, held)| digest ^ fingerprint(subject, held.stamp));
+            let by_hand = one.held.iter().fold(0, |digest, (topic, held)| digest ^ fingerprint(topic, held.stamp));
             prop_assert_eq!(one.digest(), by_hand);
         }
     }

@@ -3,36 +3,12 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
-        Arc, Condvar, Mutex,
+        Arc,
         atomic::{AtomicBool, Ordering::SeqCst},
     },
 };
 
-use crate::support::{Balancer, Client, Closed, Origin, PATIENCE, config_file, ok, wait_for, wait_until};
-
-/// A server that answers with its name; `/slow` only when the gate is open.
-#[derive(Clone, Default)]
-struct Gate(Arc<(Mutex<bool>, Condvar)>);
-
-impl Gate {
-    fn origin(&self, name: &'static str) -> Origin {
-        let gate = self.clone();
-        Origin::answering(move |wire, request| {
-            if request.head.start.contains("/slow") {
-                let (open, changed) = &*gate.0;
-                drop(changed.wait_timeout_while(open.lock().unwrap(), PATIENCE, |open| !*open).unwrap());
-            }
-            Closed(wire.send(ok(name)).is_err())
-        })
-    }
-}
-
-impl Drop for Gate {
-    fn drop(&mut self) {
-        *self.0.0.lock().unwrap() = true;
-        self.0.1.notify_all();
-    }
-}
+use crate::support::{Balancer, Client, Closed, Gate, Origin, PATIENCE, config_file, ok, wait_for, wait_until};
 
 const NAMES: [&str; 5] = ["s1", "s2", "s3", "s4", "s5"];
 

@@ -13,14 +13,12 @@ use rustix::process::Signal;
 
 use crate::{
     runtime_api::{address, ask, cell},
-    support::{Balancer, Closed, Lb, Origin, PATIENCE, app, free_port, ok, wait_until},
+    support::{
+        Balancer, Closed, Lb, Origin, PATIENCE,
+        app::{self, beside},
+        free_port, ok, wait_until,
+    },
 };
-
-/// An agent beside an app that is a thread of this test.
-fn beside(name: &str, seed: &str, app: &Origin) -> Lb {
-    let port = format!("--port={}", app.address.port());
-    Lb::start(["agent", seed, "--gossip=127.0.0.1:0", "--name", name, &port])
-}
 
 /// A balancer with a runtime API that joins others.
 fn balancer(gossip: &str, args: &[&str]) -> Balancer {
@@ -56,7 +54,7 @@ fn what_an_operator_says_to_one_balancer_holds_for_all_also_for_one_that_comes_l
     let server = fixed.as_server("f1");
     let balancers = three(&[&server]);
     let origin = Origin::named("s1");
-    let _agent = beside("s1", &balancers[0].as_seed(), &origin);
+    let _agent = beside("s1", &balancers[0].as_seed(), &origin, &[]);
     wait_for_status(&balancers, "s1", "UP");
     let begun = Instant::now();
     say(&balancers[2], "set server nodes/s1 state drain");
@@ -146,7 +144,7 @@ fn a_server_that_one_balancer_finds_down_is_checked_by_the_others_at_once_and_ju
     // Left alone it would look again tomorrow.
     let lazy = balancer("127.0.0.1:0", &["--check-interval=24h", &eager.as_seed()]);
     let both = [eager, lazy];
-    let _agent = beside("s1", &both[0].as_seed(), &origin);
+    let _agent = beside("s1", &both[0].as_seed(), &origin, &[]);
     wait_for_status(&both, "s1", "UP");
     broken.store(true, Relaxed);
     wait_until("the one is sure", PATIENCE, || status(&both[0], "s1").starts_with("DOWN"));

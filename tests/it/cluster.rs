@@ -3,19 +3,19 @@
 
 use std::{
     collections::BTreeSet,
-    net::SocketAddr,
     time::{Duration, Instant},
 };
 
 use rustix::process::Signal;
 
-use crate::support::{Balancer, Client, Lb, Origin, PATIENCE, app, finished, free_port, wait_until};
+use crate::support::{
+    Balancer, Client, Lb, Origin, PATIENCE,
+    app::{self, beside},
+    finished, free_port, wait_until,
+};
 
-/// An agent beside an app that is a thread of this test.
-fn beside(name: &str, seed: &str, app: SocketAddr) -> Lb {
-    let port = format!("--port={}", app.port());
-    Lb::start(["agent", seed, "--gossip=127.0.0.1:0", "--name", name, &port, "--tag=team=blue"])
-}
+/// Every agent here has it.
+const TAG: &[&str] = &["--tag=team=blue"];
 
 fn names(client: &mut Client, count: usize) -> Vec<String> {
     (0..count).map(|_| client.get("/").text()).collect()
@@ -44,13 +44,13 @@ fn three_webapps_join_and_take_strict_turns_and_a_fourth_joins_them() {
     let origins = ["s1", "s2", "s3"].map(Origin::named);
     let begun = Instant::now();
     let _agents =
-        ["s1", "s2", "s3"].iter().zip(&origins).map(|(name, app)| beside(name, &balancer.as_seed(), app.address));
+        ["s1", "s2", "s3"].iter().zip(&origins).map(|(name, app)| beside(name, &balancer.as_seed(), app, TAG));
     let _agents: Vec<Lb> = _agents.collect();
     wait_for_turns(&balancer, &["s1", "s2", "s3"]);
     println!("three webapps serve {:?} after their agents were started", begun.elapsed());
     assert_strict_turns(&balancer, 3);
     let fourth = Origin::named("s4");
-    let _agent = beside("s4", &balancer.as_seed(), fourth.address);
+    let _agent = beside("s4", &balancer.as_seed(), &fourth, TAG);
     let took = wait_for_turns(&balancer, &["s1", "s2", "s3", "s4"]);
     println!("a fourth serves {took:?} after its agent was started");
     assert_strict_turns(&balancer, 4);
@@ -146,7 +146,7 @@ fn a_balancer_finds_the_agents_that_were_there_before_it_and_again_after_a_resta
     let port = free_port();
     let seed = format!("--join=127.0.0.1:{port}");
     let origins = ["s1", "s2"].map(Origin::named);
-    let _agents = [beside("s1", &seed, origins[0].address), beside("s2", &seed, origins[1].address)];
+    let _agents = [beside("s1", &seed, &origins[0], TAG), beside("s2", &seed, &origins[1], TAG)];
     for agent in &_agents {
         // They run and have nobody to talk to.
         agent.stderr.wait("");
@@ -168,7 +168,7 @@ fn a_balancer_that_was_killed_is_found_again() {
     let origin = Origin::named("s1");
     let mut balancer = Balancer::clustered("127.0.0.1:0", &[]);
     let gossip = balancer.gossip.unwrap().to_string();
-    let _agent = beside("s1", &balancer.as_seed(), origin.address);
+    let _agent = beside("s1", &balancer.as_seed(), &origin, TAG);
     wait_for_turns(&balancer, &["s1"]);
     balancer.lb.kill();
     let begun = Instant::now();
@@ -182,7 +182,7 @@ fn a_balancer_that_was_killed_is_found_again() {
 fn members_are_listed_as_text_and_json() {
     let balancer = Balancer::clustered("127.0.0.1:0", &[]);
     let origin = Origin::named("s1");
-    let agent = beside("s1", &balancer.as_seed(), origin.address);
+    let agent = beside("s1", &balancer.as_seed(), &origin, TAG);
     wait_for_turns(&balancer, &["s1"]);
     let stats = format!("--stats={}", balancer.stats.unwrap());
     let list = |format: &str| {
@@ -218,7 +218,7 @@ fn without_a_balancer_members_say_what_to_do() {
 #[test]
 fn a_name_that_does_not_exist_is_told_in_one_line_and_tried_again() {
     let origin = Origin::named("s1");
-    let mut agent = beside("s1", "--join=no-such-host.invalid", origin.address);
+    let mut agent = beside("s1", "--join=no-such-host.invalid", &origin, TAG);
     let line = agent.stderr.wait("no-such-host.invalid");
     assert!(line.contains("WARN") && line.contains("will keep trying"), "{line}");
     let told = agent.stderr.all().iter().filter(|line| line.contains("no-such-host.invalid")).count();

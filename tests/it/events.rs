@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use rustix::process::Signal;
 
-use crate::support::{Balancer, Lb, Origin, PATIENCE, config_file, finished, wait_until};
+use crate::support::{Balancer, Lb, Origin, PATIENCE, app::beside, config_file, finished, wait_until};
 
 /// Writes the event and its members into a file.
 fn script(folder: &Path) -> String {
@@ -14,17 +14,6 @@ fn script(folder: &Path) -> String {
 fn told(folder: &Path) -> Vec<String> {
     let text = fs::read_to_string(folder.join("log")).unwrap_or_default();
     text.lines().map(|line| line.replace('\t', " ")).collect()
-}
-
-fn beside(name: &str, seed: &str, app: &Origin, args: &[&str]) -> Lb {
-    let port = format!("--port={}", app.address.port());
-    Lb::start([&["agent", seed, "--gossip=127.0.0.1:0", "--name", name, &port], args].concat())
-}
-
-/// The value of a series, by the beginning of its line.
-fn figure(balancer: &Balancer, series: &str) -> Option<f64> {
-    let text = balancer.stats_page("/metrics").text();
-    text.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok())
 }
 
 #[test]
@@ -56,9 +45,9 @@ fn a_script_is_told_of_every_member_that_joins_changes_fails_and_leaves_one_by_o
     wait_until("another one has joined", PATIENCE, || has("member-join balancer s2 node"));
     killed.kill();
     wait_until("it has failed", PATIENCE, || has("member-failed balancer s2 node"));
-    assert_eq!(figure(&balancer, "lb_event_handler_failures_total"), Some(1.0));
-    assert_eq!(figure(&balancer, "lb_event_handler_dropped_total"), Some(0.0));
-    assert!(figure(&balancer, "lb_event_handler_runs_total").unwrap() >= 6.0);
+    assert_eq!(balancer.figure("lb_event_handler_failures_total"), Some(1.0));
+    assert_eq!(balancer.figure("lb_event_handler_dropped_total"), Some(0.0));
+    assert!(balancer.figure("lb_event_handler_runs_total").unwrap() >= 6.0);
 }
 
 #[test]
@@ -103,26 +92,26 @@ fn the_cluster_tells_its_numbers() {
     let second = Balancer::clustered("127.0.0.1:0", &[&first.as_seed()]);
     let origin = Origin::named("s1");
     let _agent = beside("s1", &first.as_seed(), &origin, &[]);
-    let alive = |role: &str| figure(&first, &format!("lb_cluster_members{{role=\"{role}\",state=\"alive\"}}"));
+    let alive = |role: &str| first.figure(&format!("lb_cluster_members{{role=\"{role}\",state=\"alive\"}}"));
     wait_until("all are there", PATIENCE, || (alive("balancer"), alive("node")) == (Some(2.0), Some(1.0)));
-    wait_until("records are there", PATIENCE, || figure(&first, "lb_cluster_records") == Some(2.0));
-    wait_until("all have acknowledged", PATIENCE, || figure(&first, "lb_cluster_unacknowledged_seconds") == Some(0.0));
-    assert!(figure(&first, "lb_cluster_oldest_record_seconds").unwrap() < 60.0);
+    wait_until("records are there", PATIENCE, || first.figure("lb_cluster_records") == Some(2.0));
+    wait_until("all have acknowledged", PATIENCE, || first.figure("lb_cluster_unacknowledged_seconds") == Some(0.0));
+    assert!(first.figure("lb_cluster_oldest_record_seconds").unwrap() < 60.0);
     for direction in ["sent", "received"] {
         let of = |kind: &str| format!("lb_cluster_datagrams_total{{direction=\"{direction}\",kind=\"{kind}\"}}");
-        assert!(figure(&first, &of("swim")).unwrap() > 0.0);
-        assert!(figure(&first, &format!("lb_cluster_bytes_total{{direction=\"{direction}\"}}")).unwrap() > 0.0);
-        assert_eq!(figure(&first, &format!("lb_cluster_socket_errors_total{{direction=\"{direction}\"}}")), Some(0.0));
+        assert!(first.figure(&of("swim")).unwrap() > 0.0);
+        assert!(first.figure(&format!("lb_cluster_bytes_total{{direction=\"{direction}\"}}")).unwrap() > 0.0);
+        assert_eq!(first.figure(&format!("lb_cluster_socket_errors_total{{direction=\"{direction}\"}}")), Some(0.0));
     }
     for name in ["probe_failures", "suspicions", "refuted_suspicions", "lost_events"] {
-        assert!(figure(&first, &format!("lb_cluster_{name}_total")).is_some(), "{name}");
+        assert!(first.figure(&format!("lb_cluster_{name}_total")).is_some(), "{name}");
     }
-    assert!(figure(&second, "lb_cluster_convergence_seconds_count").unwrap() >= 1.0);
-    assert!(figure(&second, "lb_cluster_convergence_seconds_bucket{le=\"+Inf\"}").unwrap() >= 1.0);
+    assert!(second.figure("lb_cluster_convergence_seconds_count").unwrap() >= 1.0);
+    assert!(second.figure("lb_cluster_convergence_seconds_bucket{le=\"+Inf\"}").unwrap() >= 1.0);
     // Junk is counted and does no harm.
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.send_to(&[99; 20], first.gossip.unwrap()).unwrap();
     wait_until("it is counted", PATIENCE, || {
-        figure(&first, "lb_cluster_dropped_datagrams_total{reason=\"version\"}") == Some(1.0)
+        first.figure("lb_cluster_dropped_datagrams_total{reason=\"version\"}") == Some(1.0)
     });
 }

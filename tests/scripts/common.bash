@@ -98,6 +98,15 @@ find_lb() {
     [ -x "$lb" ] || fail "$lb is no program that can be started"
 }
 
+# The same from a release build, for what measures the program.
+find_release_lb() {
+    if [ -z "${LB:-}" ]; then
+        (cd "$root" && cargo build --locked --quiet --release --bin lb)
+        LB=$(cd "$root" && realpath "${CARGO_TARGET_DIR:-target}")/release/lb
+    fi
+    find_lb
+}
+
 # csv_field STATS_PORT PROXY SERVER COLUMN: one field of the stats page's CSV, its columns found by name.
 csv_field() {
     curl --silent --show-error --fail --max-time 5 "http://127.0.0.1:$1/;csv" | python3 -c '

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use lb::swim::Role;
+use lb::{
+    model::{ClusterKey, ClusterName, ClusterSecret, Keyring},
+    swim::Role,
+};
 
 use super::net::{Net, Weather, ms};
 
@@ -16,7 +19,19 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// So many balancers and nodes who know each other. The weather holds from the start.
     pub(crate) fn settled(seed: u64, balancers: usize, nodes: usize, weather: Weather) -> Self {
-        let mut net = Net { weather, is_traced: false, ..Net::new(seed) };
+        Self::settle(Net { weather, ..Net::new(seed) }, balancers, nodes)
+    }
+
+    /// The same with a key, in good weather.
+    pub(crate) fn sealed(seed: u64, balancers: usize, nodes: usize) -> Self {
+        let key = ClusterKey::new([1; 32]).to_secret_text();
+        let secret = ClusterSecret { keys: Keyring::parse(&key).expect("a key"), name: ClusterName::default() };
+        Self::settle(Net { secret: Some(secret), ..Net::new(seed) }, balancers, nodes)
+    }
+
+    fn settle(mut net: Net, balancers: usize, nodes: usize) -> Self {
+        net.is_traced = false;
+        let seed = net.seed;
         let balancers: Vec<_> = (0..balancers).map(|host| format!("10.0.0.{}:7946", host + 1)).collect();
         let nodes: Vec<_> = (0..nodes).map(|host| format!("10.1.{}.{}:7946", host / 250, host % 250 + 1)).collect();
         let seeds: Vec<_> = balancers.iter().map(String::as_str).collect();

@@ -1,4 +1,7 @@
 //! Anything may happen at any time; once it stops, everybody agrees.
+//!
+//! proptest draws what happens, other things in each run, and shortens what fails. What it prints is to be made a test in
+//! `traps`: `LB_SIM_SEED` repeats no schedule.
 
 use std::collections::BTreeSet;
 

@@ -172,7 +172,7 @@ fn members(members: &[MemberRow]) -> Markup {
                 h3 { "Cluster" }
                 div.scroll {
                     table.members {
-                        thead { tr { @for head in ["Member", "Address", "Role", "Status", "Since", "Tags", "Notes"] { th scope="col" { (head) } } } }
+                        thead { tr { @for head in ["Member", "Address", "Role", "Status", "For", "Tags", "Notes"] { th scope="col" { (head) } } } }
                         tbody {
                             @for member in members { (self::member(member)) }
                         }
@@ -184,7 +184,7 @@ fn members(members: &[MemberRow]) -> Markup {
 }
 
 fn member(member: &MemberRow) -> Markup {
-    let MemberRow { name, address, status, role, unchanged, tags, notes } = member;
+    let MemberRow { name, address, status, role, seconds_in_status, tags, notes } = member;
     let class = match status {
         MemberStatus::Alive => "active-up",
         MemberStatus::Leaving => "draining",
@@ -197,7 +197,7 @@ fn member(member: &MemberRow) -> Markup {
             td { (address) }
             td { (role.word()) }
             td { (status.word()) }
-            td { (human(Duration::from_secs(*unchanged))) }
+            td { (human(Duration::from_secs(*seconds_in_status))) }
             td { @for (index, (key, value)) in tags.iter().enumerate() { @if index > 0 { ", " } (key) "=" (value) } }
             td { (notes.join("; ")) }
         }

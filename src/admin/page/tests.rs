@@ -89,7 +89,7 @@ fn what_others_say_is_escaped() {
         address: hostile.to_owned(),
         status: MemberStatus::Failed,
         role: MemberRole::Node,
-        unchanged: 75,
+        seconds_in_status: 75,
         tags: [(hostile.to_owned(), hostile.to_owned())].into(),
         notes: vec![hostile.to_owned()],
     };

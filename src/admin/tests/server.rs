@@ -84,7 +84,7 @@ async fn start_with(admin: bool) -> Running {
         address: "127.0.0.1:7946".to_owned(),
         status: MemberStatus::Alive,
         role: MemberRole::Balancer,
-        unchanged: 75,
+        seconds_in_status: 75,
         tags: [("zone".to_owned(), "a".to_owned())].into(),
         notes: Vec::new(),
     };
@@ -137,7 +137,7 @@ async fn metrics_members_and_health_have_addresses_of_their_own() {
     assert!(metrics.contains("haproxy_backend_status{proxy=\"nodes\",state=\"UP\"} 1\n"));
     let members = running.get("/members").await;
     assert!(members.ends_with(
-        r#"[{"name":"ha","address":"127.0.0.1:7946","status":"alive","role":"balancer","unchanged":75,"tags":{"zone":"a"},"notes":[]}]"#
+        r#"[{"name":"ha","address":"127.0.0.1:7946","status":"alive","role":"balancer","seconds_in_status":75,"tags":{"zone":"a"},"notes":[]}]"#
     ));
     assert!(running.get("/healthz").await.ends_with("\r\n\r\nok\n"));
     assert!(running.get("/healthz?pool=nodes").await.starts_with("HTTP/1.1 200 "));

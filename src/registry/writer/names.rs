@@ -1,30 +1,14 @@
-//! Who goes, and by which names those who stay are shown.
+//! By which names servers are shown, and who gives his to a successor.
 
 use std::sync::Arc;
 
 use super::Entry;
 use crate::{
     model::{ServerId, ServerName},
-    registry::{events, server::Server},
+    registry::server::Server,
 };
 
 impl Entry {
-    pub(super) fn remove_where(&mut self, reason: &str, gone: impl Fn(&Server) -> bool) -> bool {
-        let before = self.servers.len();
-        self.servers.retain(|server| {
-            let gone = gone(server);
-            if gone {
-                events::removed(&self.name, server, reason);
-            }
-            !gone
-        });
-        let removed = self.servers.len() != before;
-        if removed {
-            self.reclaim_names();
-        }
-        removed
-    }
-
     /// The name, with a number behind it when another server has it: both live, and a person can tell them apart.
     pub(super) fn unique_name(&self, name: ServerName) -> ServerName {
         let is_free = |name: &ServerName| self.servers.iter().all(|server| server.name != *name);
@@ -54,7 +38,7 @@ impl Entry {
     }
 
     /// Shows servers by their own names whose namesakes are gone, the longest here first. It is the name alone that changes.
-    fn reclaim_names(&mut self) {
+    pub(super) fn reclaim_names(&mut self) {
         for index in 0..self.servers.len() {
             let server = &self.servers[index];
             let is_free = self.servers.iter().all(|other| other.name != server.own_name);

@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use foca::Identity as _;
 
-use super::{Node, Output, Role, records::GOODBYE};
+use super::{Node, Output, Role};
 use crate::{model::NodeState, swim::ServiceRecord};
 
+/// How long a goodbye waits for the balancers' acknowledgements.
+const GOODBYE: Duration = Duration::from_millis(300);
 /// Gossips after leaving, and the time between them.
 const GOSSIPS: u32 = 3;
 const GOSSIP_PAUSE: Duration = Duration::from_millis(40);

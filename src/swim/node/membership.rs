@@ -211,7 +211,7 @@ impl Node {
     }
 
     /// A cut that has lasted for too long ends.
-    pub(super) fn doubt(&mut self, out: &mut Vec<Output>) {
+    pub(super) fn end_stale_cut(&mut self, out: &mut Vec<Output>) {
         out.extend(self.cut_off.tick(self.now).map(told));
     }
 

@@ -411,7 +411,7 @@ impl Node {
             self.ask_suspects(out);
             self.keep_seeds(out);
             self.seek_the_lost(out);
-            self.doubt(out);
+            self.end_stale_cut(out);
             self.ask_for_records(out);
         }
         if self.phase.is_known() {
@@ -440,8 +440,7 @@ impl Node {
         match self.encode(to, datagram) {
             Ok(bytes) => {
                 self.counters.sent(datagram.kind());
-                self.counters.sent_bytes += bytes.len() as u64;
-                out.push(Output::Send { to, bytes });
+                self.transmit(to, bytes, out);
             }
             Err(reason) => self.counters.dropped(reason),
         }

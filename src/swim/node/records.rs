@@ -1,6 +1,6 @@
 //! Records: ours to the balancers, everybody's to us.
 
-use std::{net::SocketAddr, time::Duration};
+use std::net::SocketAddr;
 
 use foca::Identity as _;
 
@@ -118,9 +118,9 @@ impl Node {
         if round > 0 {
             self.awaited.insert(node_id, Awaited { to: from, round, version: record.version });
         }
-        if news == RecordNews::Same && entry.record.as_ref().is_some_and(|known| known.version == record.version) {
-            // The pool is asked again, for what is in flight; the list of members need not be.
-        } else {
+        // When it is known already the pool is asked all the same, for what is in flight.
+        let is_new = entry.record.as_ref().is_none_or(|known| known.version != record.version);
+        if is_new || news != RecordNews::Same {
             self.roster.set_record(record.clone());
         }
         self.roster.heard(self.now, node_id);
@@ -165,6 +165,3 @@ impl Node {
         }
     }
 }
-
-/// How long a goodbye waits for the balancers' acknowledgements.
-pub(super) const GOODBYE: Duration = Duration::from_millis(300);

@@ -58,12 +58,12 @@ impl Node {
             }
             Ok(Opened::Challenge(bytes)) => {
                 self.counters.challenges_sent += 1;
-                out.push(Output::Send { to: from, bytes });
+                self.transmit(from, bytes, out);
             }
             Ok(Opened::Answer { to, bytes }) => {
-                self.counters.challenges_answered += 1;
                 if self.phase != Phase::Gone {
-                    out.push(Output::Send { to, bytes });
+                    self.counters.challenges_answered += 1;
+                    self.transmit(to, bytes, out);
                 }
             }
             Err(reason) => self.refuse(from, reason, seal::claimed_key(bytes), out),
@@ -76,6 +76,12 @@ impl Node {
             Some(sealer) => sealer.seal(to, |head| datagram.write(head)),
             None => datagram.encode(),
         }
+    }
+
+    /// Sends what is ready to be sent.
+    pub(super) fn transmit(&mut self, to: SocketAddr, bytes: Vec<u8>, out: &mut Vec<Output>) {
+        self.counters.sent_bytes += bytes.len() as u64;
+        out.push(Output::Send { to, bytes });
     }
 
     /// Counts a datagram that is dropped. What a wrong key or name would explain is told, though not each time: whoever

@@ -18,7 +18,7 @@ fn without_a_balancer_there_is_nothing_to_wait_for() {
     let (status, took) = agent.wait();
     println!("ended after {took:?}");
     assert_eq!(status.code(), Some(128 + 15));
-    agent.stderr.wait("drained in 0.0 s");
+    agent.stderr.wait("drained in ");
 }
 
 #[test]

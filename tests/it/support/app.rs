@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Closed, Lb, Wire, ok};
+use super::{Closed, Lb, Origin, Wire, ok};
 
 /// Tells the process that it is an app: its port, its name and the milliseconds that an answer takes.
 pub(crate) const APP: &str = "TEST_APP";
@@ -14,9 +14,24 @@ pub(crate) const APP: &str = "TEST_APP";
 /// The command line of an app; with [`APP`] in the environment.
 pub(crate) fn command() -> Vec<String> {
     let program = std::env::current_exe().unwrap().to_str().unwrap().to_owned();
-    [&program, "--exact", "support::app::an_app_runs_when_it_is_asked_for", "--nocapture", "--test-threads=1"]
-        .map(str::to_owned)
-        .to_vec()
+    [
+        &program,
+        "--ignored",
+        "--exact",
+        "support::app::an_app_runs_when_it_is_asked_for",
+        "--nocapture",
+        "--test-threads=1",
+    ]
+    .map(str::to_owned)
+    .to_vec()
+}
+
+/// An agent beside an app that runs already.
+pub(crate) fn beside(name: &str, seed: &str, app: &Origin, args: &[&str]) -> Lb {
+    let port = format!("--port={}", app.address.port());
+    let gossip: &[&str] =
+        if args.iter().any(|arg| arg.starts_with("--gossip=")) { &[] } else { &["--gossip=127.0.0.1:0"] };
+    Lb::start([&["agent", seed, "--name", name, &port], gossip, args].concat())
 }
 
 /// An agent with its app. The app dies at once of SIGTERM, with whatever is in flight.
@@ -41,6 +56,7 @@ pub(crate) fn agent_with_command(
 }
 
 #[test]
+#[ignore = "a process of other tests, which start it"]
 fn an_app_runs_when_it_is_asked_for() {
     let Ok(asked) = std::env::var(APP) else { return };
     let mut words = asked.split(' ');

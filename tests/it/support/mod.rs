@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub(crate) use origin::{Closed, Origin, ok};
+pub(crate) use origin::{Closed, Gate, Origin, ok};
 pub(crate) use process::{Balancer, Lb, config_file, finished};
 pub(crate) use wire::{Client, Head, Response, Wire};
 

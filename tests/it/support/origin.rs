@@ -3,13 +3,16 @@
 use std::{
     net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{
-        Arc, Mutex,
+        Arc, Condvar, Mutex,
         atomic::{AtomicBool, Ordering::SeqCst},
     },
     thread::JoinHandle,
 };
 
-use super::wire::{Head, Heard, Wire};
+use super::{
+    PATIENCE,
+    wire::{Head, Heard, Wire},
+};
 
 /// A request as a server saw it.
 #[derive(Debug, Clone)]
@@ -140,5 +143,39 @@ impl Drop for Origin {
         for connection in self.shared.connections.lock().unwrap().drain(..) {
             let _closed_before = connection.shutdown(Shutdown::Both);
         }
+    }
+}
+
+/// Holds up requests for `/slow` until it is opened, at the latest when it is dropped.
+#[derive(Default)]
+pub(crate) struct Gate(Arc<(Mutex<bool>, Condvar)>);
+
+impl Gate {
+    /// A server that answers with its name, and `/slow` when the gate is open.
+    pub(crate) fn origin(&self, name: &'static str) -> Origin {
+        self.origin_with(move |wire, _| Closed(wire.send(ok(name)).is_err()))
+    }
+
+    /// A server whose closure gets whole requests, those for `/slow` when the gate is open.
+    pub(crate) fn origin_with(&self, answer: impl Fn(&mut Wire, &Request) -> Closed + Send + Sync + 'static) -> Origin {
+        let gate = Arc::clone(&self.0);
+        Origin::answering(move |wire, request| {
+            if request.head.start.contains("/slow") {
+                let (open, changed) = &*gate;
+                drop(changed.wait_timeout_while(open.lock().unwrap(), PATIENCE, |open| !*open).unwrap());
+            }
+            answer(wire, request)
+        })
+    }
+
+    pub(crate) fn open(&self) {
+        *self.0.0.lock().unwrap() = true;
+        self.0.1.notify_all();
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        self.open();
     }
 }

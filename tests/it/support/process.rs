@@ -256,6 +256,20 @@ impl Balancer {
         Client::connect(self.traffic[0])
     }
 
+    /// Who answers a user with that cookie, and the cookie that he gets.
+    pub(crate) fn visit(&self, cookie: &str) -> (String, Option<String>) {
+        let line = if cookie.is_empty() { String::new() } else { format!("Cookie: {cookie}\r\n") };
+        let response = self.client().try_get("/", &line).unwrap();
+        let set = response.head.one("set-cookie").map(|set| set.split(';').next().unwrap().to_owned());
+        (response.text(), set)
+    }
+
+    /// The value of a metric's series, by the beginning of its line.
+    pub(crate) fn figure(&self, series: &str) -> Option<f64> {
+        let text = self.stats_page("/metrics").text();
+        text.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok())
+    }
+
     /// The address of the cluster member, as `--join` takes it.
     pub(crate) fn as_seed(&self) -> String {
         format!("--join={}", self.gossip.expect("no cluster"))

@@ -237,18 +237,6 @@ fn a_crowd_is_admitted_up_to_the_bound_and_then_dropped_and_counted() {
 }
 
 #[test]
-fn the_same_seed_gives_the_same_run() {
-    let run = || {
-        let mut net = Net { weather: Weather::losing(0.1), ..Net::default() };
-        net.start(Role::Balancer, B, &[]);
-        let _nodes = N.map(|at| net.start(Role::Node, at, &[B]));
-        net.run(ms(5000));
-        net.trace
-    };
-    assert!(run() == run());
-}
-
-#[test]
 fn what_comes_after_the_goodbye_is_dropped() {
     let (mut net, _, _) = cluster();
     net.give(N[0], Input::Leave);

@@ -41,6 +41,12 @@ fn a_sealed_cluster_joins_within_milliseconds_drains_and_leaves() {
     for host in net.hosts.values() {
         assert!(host.node.counters().dropped.is_empty(), "{:?}", host.node.counters());
     }
+    // Challenges and answers among them, which are of no kind.
+    let counted: u64 = net.hosts.values().map(|host| host.node.counters().sent_bytes).sum();
+    assert_eq!(counted, net.trace.iter().map(|bytes| bytes.len() as u64).sum::<u64>());
+    let sum = |count: fn(&Counters) -> u64| net.hosts.values().map(|host| count(host.node.counters())).sum::<u64>();
+    let [asked, given] = [sum(|counters| counters.challenges_sent), sum(|counters| counters.challenges_answered)];
+    assert!(asked >= given && given >= 3, "{asked} challenges, {given} answers");
     net.set_state(N[0], NodeState::Draining);
     net.run(ms(10));
     net.wait(ms(500), "draining", |net| net.host(N[0]).node.is_drained());
