@@ -73,7 +73,7 @@ pub enum DropReason {
     Unsolicited,
     /// A second live member with the boot id of another one.
     DuplicateNode,
-    /// More hints than anybody needs.
+    /// More hints than anybody needs, or another word that we are down while we are coming back from that.
     TooMany,
     /// Sealed, and we have no key.
     Sealed,

@@ -28,7 +28,7 @@ pub(super) enum Pending {
     /// To join the one who answered our hello.
     Join { identity: Identity, observed: SocketAddr },
     /// To answer a hello.
-    Answer { to: SocketAddr, nonce: u64 },
+    Answer { to: SocketAddr, hello: Hello },
 }
 
 impl Node {
@@ -80,22 +80,22 @@ impl Node {
         for address in addresses.iter().take(MAX_DIALLED).map(|&address| canonical(address)) {
             let nonce = self.rng.random();
             self.contacts.dialled(nonce, address);
-            self.send(address, &Datagram::Hello(Hello { nonce }), out);
+            self.send(address, &Datagram::Hello(Hello { nonce, sender: *self.identity() }), out);
         }
     }
 
     /// Somebody asks who we are.
-    pub(super) fn greeted(&mut self, from: SocketAddr, nonce: u64, out: &mut Vec<Output>) -> Result<(), DropReason> {
+    pub(super) fn greeted(&mut self, from: SocketAddr, hello: Hello, out: &mut Vec<Output>) -> Result<(), DropReason> {
         if self.phase != Phase::Member {
             return Err(DropReason::AfterLeave);
         }
         // A guess of 127.0.0.1 (a container without a default route) is useless to whoever comes from outside.
         let useless = self.identity().addr().ip().is_loopback() && !from.ip().is_loopback();
         if useless && self.address_is_open() {
-            self.pending = Some(Pending::Answer { to: from, nonce });
+            self.pending = Some(Pending::Answer { to: from, hello });
             out.push(Output::FindAddress { toward: from });
         } else {
-            self.answer(from, nonce, out);
+            self.answer(from, &hello, out);
         }
         Ok(())
     }
@@ -136,7 +136,7 @@ impl Node {
         }
         match self.pending.take() {
             Some(Pending::Join { identity, observed }) => self.join(identity, observed, out),
-            Some(Pending::Answer { to, nonce }) => self.answer(to, nonce, out),
+            Some(Pending::Answer { to, hello }) => self.answer(to, &hello, out),
             None => {}
         }
     }
@@ -155,9 +155,13 @@ impl Node {
         }
     }
 
-    fn answer(&mut self, to: SocketAddr, nonce: u64, out: &mut Vec<Output>) {
-        let known = self.swim.iter_membership_state().find(|member| member.id().addr() == to);
-        let predecessor = known.map(|member| (member.id().generation(), member.id().node_id()));
+    fn answer(&mut self, to: SocketAddr, hello: &Hello, out: &mut Vec<Output>) {
+        let &Hello { nonce, sender } = hello;
+        // Behind NAT, or with a given address, the source of a hello is not where the dead are remembered.
+        let others = self.swim.iter_membership_state().map(foca::Member::id).filter(|known| {
+            known.node_id() != sender.node_id() && (known.addr() == to || known.addr() == sender.addr())
+        });
+        let predecessor = others.map(|known| (known.generation(), known.node_id())).max();
         let welcome = Welcome { nonce, identity: *self.identity(), observed: to, predecessor };
         self.send(to, &Datagram::Welcome(welcome), out);
     }

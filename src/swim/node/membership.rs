@@ -3,7 +3,7 @@
 //! Why look into a packet before foca does? foca drops without a word what is addressed to the boot before us, which is
 //! the first thing that a restarted balancer hears; and it has no bound on members.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use foca::{Error, Header, Identity as _, Incarnation, Message, OwnedNotification, PostcardCodec, State, Timer};
 use rand::rngs::StdRng;
@@ -24,13 +24,16 @@ const SHORTEST_MEMBER: usize = 8;
 /// Largest cluster whose two lists of members are compared after each input: the comparison is quadratic.
 const CHECKED_MEMBERS: usize = 24;
 
+/// Least time from one return from the dead to the next.
+const RENEWAL_PAUSE: Duration = Duration::from_millis(100);
+
 /// A fresh protocol instance.
 pub(super) fn swim(identity: Identity, rng: &mut StdRng) -> Swim {
     Swim::new(identity, tuning::settings(1), fork(rng), PostcardCodec)
 }
 
 impl Node {
-    pub(super) fn receive_swim(&mut self, packet: &[u8]) -> Result<(), DropReason> {
+    pub(super) fn receive_swim(&mut self, packet: &[u8], out: &mut Vec<Output>) -> Result<(), DropReason> {
         let (header, updates) =
             postcard::take_from_bytes::<Header<Identity>>(packet).map_err(|_| DropReason::Malformed)?;
         let us = *self.identity();
@@ -47,7 +50,22 @@ impl Node {
         if !self.has_room(header.src, updates) {
             return Err(DropReason::MembersFull);
         }
+        if header.message == Message::TurnUndead {
+            self.pronounced_dead(header.src, out)?;
+        }
         self.swim.handle_data(packet, &mut self.effects).map_err(reason)
+    }
+
+    /// Somebody holds us for dead, and foca returns from that one generation higher. That does not help when he remembers
+    /// a boot at our address whose clock was ahead of ours: he would say it again to each generation in between, as
+    /// fast as the wire carries it. So he is asked whom he remembers, and the next word counts after a pause.
+    fn pronounced_dead(&mut self, by: Identity, out: &mut Vec<Output>) -> Result<(), DropReason> {
+        if self.renewed.is_some_and(|at| at + RENEWAL_PAUSE > self.now) {
+            return Err(DropReason::TooMany);
+        }
+        self.renewed = Some(self.now);
+        self.dial(&[self.contacts.path(by.addr())], out);
+        Ok(())
     }
 
     /// Tells somebody who does not know us, though he should, that we are here.
