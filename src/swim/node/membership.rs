@@ -235,9 +235,14 @@ impl Node {
                 }
                 Objection::Missing => {
                     let to = self.contacts.path(suspect.addr());
-                    match accusation(*self.identity(), suspect, incarnation) {
-                        Some(packet) => self.send(to, &Datagram::Swim(&packet), out),
-                        None => self.counters.dropped(DropReason::Unencodable),
+                    let Some(packet) = accusation(*self.identity(), suspect, incarnation) else {
+                        self.counters.dropped(DropReason::Unencodable);
+                        continue;
+                    };
+                    self.send(to, &Datagram::Swim(&packet), out);
+                    if to != suspect.addr() {
+                        self.check_straight_way(suspect.addr(), out);
+                        self.send(suspect.addr(), &Datagram::Swim(&packet), out);
                     }
                 }
                 Objection::Heard => {

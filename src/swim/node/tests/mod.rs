@@ -6,6 +6,7 @@ mod ghosts;
 mod host;
 #[path = "../../../../tests/sim/net.rs"]
 mod net;
+mod relays;
 mod sealed;
 mod telling;
 
