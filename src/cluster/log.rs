@@ -130,9 +130,9 @@ pub(super) fn identified(identity: &Identity) {
 /// An address is seen that is not advertised.
 pub(super) fn mismatch(advertised: SocketAddr, observed: SocketAddr, ours: bool) {
     if ours {
-        tracing::warn!(%advertised, %observed, "we advertise one address and are seen at another; balancers may refuse our record (see --advertise)");
+        tracing::warn!(%advertised, %observed, "we advertise one address and are seen at another; without a cluster key balancers refuse us (see --advertise)");
     } else {
-        tracing::warn!(%advertised, %observed, "refused a record: its member advertises one address and sends from another (see its --advertise)");
+        tracing::warn!(%advertised, %observed, "refused a member: it advertises one address and sends from another (see its --advertise, or use a cluster key)");
     }
 }
 

@@ -63,7 +63,7 @@ pub enum DropReason {
     NotForUs,
     /// It would take us over [`super::MAX_MEMBERS`].
     MembersFull,
-    /// A record that does not come from the address of its owner.
+    /// A record that does not come from the address of its owner, or a stranger's packet that does not come from his.
     RecordAddress,
     /// A record or a question of somebody who is not a member.
     NotAMember,

@@ -3,7 +3,7 @@
 //! Why look into a packet before foca does? foca drops without a word what is addressed to the boot before us, which is
 //! the first thing that a restarted balancer hears; and it has no bound on members.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
 use foca::{Error, Header, Identity as _, Incarnation, Message, OwnedNotification, PostcardCodec, State, Timer};
 use rand::rngs::StdRng;
@@ -33,7 +33,12 @@ pub(super) fn swim(identity: Identity, rng: &mut StdRng) -> Swim {
 }
 
 impl Node {
-    pub(super) fn receive_swim(&mut self, packet: &[u8], out: &mut Vec<Output>) -> Result<(), DropReason> {
+    pub(super) fn receive_swim(
+        &mut self,
+        from: SocketAddr,
+        packet: &[u8],
+        out: &mut Vec<Output>,
+    ) -> Result<(), DropReason> {
         let (header, updates) =
             postcard::take_from_bytes::<Header<Identity>>(packet).map_err(|_| DropReason::Malformed)?;
         let us = *self.identity();
@@ -43,6 +48,7 @@ impl Node {
         if header.dst.addr() != us.addr() {
             return Err(DropReason::NotForUs);
         }
+        self.check_source(from, header.src, out)?;
         if header.dst != us && header.message != Message::Announce {
             self.introduce_to(header.src);
             return Err(DropReason::ForOurPredecessor);
@@ -66,6 +72,24 @@ impl Node {
         self.renewed = Some(self.now);
         self.dial(&[self.contacts.path(by.addr())], out);
         Ok(())
+    }
+
+    /// Without a key nobody may bring in a third machine, which all members would then send to: a stranger comes from the
+    /// address that it says, or from where it answered our hello. Those whom we know already go by many ways (a process
+    /// that is bound to all addresses sends from the one which leads there), and saying so of them gains nobody anything.
+    pub(super) fn check_source(
+        &mut self,
+        from: SocketAddr,
+        sender: Identity,
+        out: &mut Vec<Output>,
+    ) -> Result<(), DropReason> {
+        let is_its_own = sender.addr().ip() == from.ip()
+            || self.contacts.detour(sender.addr()).is_some_and(|by| by.ip() == from.ip());
+        if self.sealer.is_some() || is_its_own || self.roster.is_alive(&sender) {
+            return Ok(());
+        }
+        self.report_mismatch(sender.addr(), from, false, out);
+        Err(DropReason::RecordAddress)
     }
 
     /// Tells somebody who does not know us, though he should, that we are here.

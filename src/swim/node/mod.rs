@@ -156,7 +156,7 @@ pub enum Output {
         advertised: SocketAddr,
         /// What was seen.
         observed: SocketAddr,
-        /// Whose it is: ours or that of a member whose record was refused for it.
+        /// Whose it is: ours or that of another one, which was refused for it.
         ours: bool,
     },
     /// Another balancer tells something of servers: a decision that holds from now on, or a hint to check one.
@@ -394,9 +394,9 @@ impl Node {
         }
         let outcome = match datagram {
             Datagram::Acknowledgement(acknowledgement) => self.acknowledged(&acknowledgement),
-            Datagram::Swim(packet) => self.receive_swim(packet, out),
+            Datagram::Swim(packet) => self.receive_swim(from, packet, out),
             Datagram::Push(push) => self.pushed(from, push, out),
-            Datagram::Ask(ask) => self.asked(&ask),
+            Datagram::Ask(ask) => self.asked(from, &ask, out),
             Datagram::Hello(hello) => self.greeted(from, hello, out),
             Datagram::Welcome(welcome) => self.welcomed(welcome, out),
             Datagram::Decided(decided) => self.decided(from, decided, out),

@@ -1,6 +1,7 @@
 //! What needs a look inside: the rest of the scenarios is in `tests/sim`, on the same virtual network.
 
 mod addresses;
+mod forged;
 mod ghosts;
 #[path = "../../../../tests/sim/host.rs"]
 mod host;
