@@ -109,6 +109,7 @@ pub fn join<R: Resolve, D: Directory>(
         leavers: Vec::new(),
         gone: false,
         watchers: Watchers::default(),
+        renewals: log::Renewals::default(),
         totals: Totals::default(),
     };
     Ok((member, driver.run(requests, resolver)))
@@ -139,6 +140,7 @@ struct Driver<D> {
     leavers: Vec<oneshot::Sender<()>>,
     gone: bool,
     watchers: Watchers,
+    renewals: log::Renewals,
     totals: Totals,
 }
 
@@ -307,7 +309,7 @@ impl<D: Directory> Driver<D> {
                     self.directory.left(member.node_id);
                 }
             }
-            Output::Renewed(identity) => log::renewed(&identity),
+            Output::Renewed(identity) => self.renewals.happened(self.clock.time, &identity),
             Output::Identified(identity) => log::identified(&identity),
             Output::AddressMismatch { advertised, observed, ours } => log::mismatch(advertised, observed, ours),
             Output::Told(told) => self.directory.told(told),

@@ -7,6 +7,9 @@ use crate::{
     swim::{DropReason, Identity, Member, RecordNews, Role, Sealing, ServiceRecord},
 };
 
+/// Least time between two lines of being given up.
+const RENEWALS_PAUSE: Duration = Duration::from_secs(60);
+
 /// A member appeared. A balancer waits for its record, which brings the name ([`record`]).
 pub(super) fn up(ours: Role, member: &Member) {
     let Member { name, address, role, .. } = member;
@@ -91,10 +94,32 @@ pub(super) fn replaced(ours: Role, member: &Member) {
     }
 }
 
-/// The cluster thought that we were dead.
-pub(super) fn renewed(identity: &Identity) {
-    let generation = identity.generation();
-    tracing::warn!(generation, "the cluster had given us up (were we paused, or cut off?); joining again");
+/// Says that the cluster thought that we were dead, at most once a minute.
+#[derive(Default)]
+pub(super) struct Renewals {
+    told: Option<Duration>,
+    untold: u64,
+}
+
+impl Renewals {
+    /// It happened, at this time since the start.
+    pub(super) fn happened(&mut self, now: Duration, identity: &Identity) {
+        if self.told.is_some_and(|told| told + RENEWALS_PAUSE > now) {
+            self.untold += 1;
+            return;
+        }
+        let (generation, untold) = (identity.generation(), std::mem::take(&mut self.untold));
+        self.told = Some(now);
+        if untold == 0 {
+            tracing::warn!(generation, "the cluster had given us up (were we paused, or cut off?); joining again");
+        } else {
+            tracing::warn!(
+                generation,
+                "the cluster had given us up again, and {untold} times since that was last said here (does another member \
+                 have our address?); joining again"
+            );
+        }
+    }
 }
 
 /// We have another identity than we started with.
@@ -105,9 +130,9 @@ pub(super) fn identified(identity: &Identity) {
 /// An address is seen that is not advertised.
 pub(super) fn mismatch(advertised: SocketAddr, observed: SocketAddr, ours: bool) {
     if ours {
-        tracing::warn!(%advertised, %observed, "we advertise one address and are seen at another; balancers may refuse our record (see --advertise)");
+        tracing::warn!(%advertised, %observed, "we advertise one address and are seen at another; without a cluster key balancers refuse us (see --advertise)");
     } else {
-        tracing::warn!(%advertised, %observed, "refused a record: its member advertises one address and sends from another (see its --advertise)");
+        tracing::warn!(%advertised, %observed, "refused a member: it advertises one address and sends from another (see its --advertise, or use a cluster key)");
     }
 }
 

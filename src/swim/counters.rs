@@ -78,7 +78,7 @@ pub enum DropReason {
     NotForUs,
     /// It would take us over [`super::MAX_MEMBERS`].
     MembersFull,
-    /// A record that does not come from the address of its owner.
+    /// A record that does not come from the address of its owner, or a stranger's packet that does not come from his.
     RecordAddress,
     /// A record or a question of somebody who is not a member.
     NotAMember,
@@ -88,7 +88,7 @@ pub enum DropReason {
     Unsolicited,
     /// A second live member with the boot id of another one.
     DuplicateNode,
-    /// More hints than anybody needs.
+    /// More hints than anybody needs, or another word that we are down while we are coming back from that.
     TooMany,
     /// Sealed, and we have no key.
     Sealed,

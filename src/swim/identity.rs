@@ -10,6 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::NodeId;
 
+/// Highest generation, the end of the year 9999 in Unix milliseconds: nobody's clock is that late, so what says more is
+/// made up. A bound near our own time would part members whose clocks are far apart.
+pub(crate) const LATEST: u64 = 253_402_300_799_999;
+
 /// What a member is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Role {
@@ -28,10 +32,16 @@ impl std::fmt::Display for Role {
     }
 }
 
-/// The address cannot be a member's.
+/// This cannot be a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0} is not an address that a member can be reached at")]
-pub struct IdentityError(pub SocketAddr);
+pub enum IdentityError {
+    /// Nobody could dial it.
+    #[error("{0} is not an address that a member can be reached at")]
+    Address(SocketAddr),
+    /// The clock is wrong, or it is made up.
+    #[error("{0} ms after 1970 is after the year 9999: the clock is wrong")]
+    Generation(u64),
+}
 
 /// A member as SWIM knows it. Two identities of one address exclude each other: the greater
 /// `(generation, node_id, role)` wins, a total order, so that two nodes never disagree about the winner.
@@ -67,12 +77,14 @@ impl Identity {
     /// milliseconds, or more when a predecessor at this address had more.
     ///
     /// # Errors
-    /// When nobody could dial the address: unspecified, multicast, or port 0.
+    /// When nobody could dial the address (unspecified, multicast, or port 0), or the generation is after the year 9999.
     pub fn new(addr: SocketAddr, generation: u64, node_id: NodeId, role: Role) -> Result<Self, IdentityError> {
         let addr = canonical(addr);
         let broadcast = matches!(addr.ip(), IpAddr::V4(ip) if ip.is_broadcast());
         if addr.port() == 0 || addr.ip().is_unspecified() || addr.ip().is_multicast() || broadcast {
-            Err(IdentityError(addr))
+            Err(IdentityError::Address(addr))
+        } else if generation > LATEST {
+            Err(IdentityError::Generation(generation))
         } else {
             Ok(Self { addr, generation, node_id, role })
         }
@@ -100,7 +112,7 @@ impl Identity {
 
     /// The same member above a predecessor of the given generation; `None` when no number is left above it.
     pub(crate) fn above(self, generation: u64) -> Option<Self> {
-        generation.checked_add(1).map(|generation| Self { generation, ..self })
+        (generation < LATEST).then(|| Self { generation: generation + 1, ..self })
     }
 
     /// The same member at another IP address.
@@ -155,7 +167,18 @@ mod tests {
         let new = old.renew().unwrap();
         assert_eq!((new.node_id(), new.generation()), (NodeId(1), 8));
         assert!(new.win_addr_conflict(&old));
-        assert_eq!(identity("10.0.0.1:7946", u64::MAX, 1).renew(), None);
+        assert_eq!(identity("10.0.0.1:7946", LATEST, 1).renew(), None);
+    }
+
+    #[test]
+    fn a_generation_after_the_year_9999_is_refused_also_on_the_wire() {
+        let last = identity("10.0.0.1:7946", LATEST, 1);
+        for generation in [LATEST + 1, u64::MAX] {
+            let refused = Identity::new(last.addr, generation, NodeId(1), Role::Node);
+            assert_eq!(refused, Err(IdentityError::Generation(generation)));
+            let bytes = postcard::to_stdvec(&Identity { generation, ..last }).unwrap();
+            assert!(postcard::from_bytes::<Identity>(&bytes).is_err());
+        }
     }
 
     #[test]
@@ -167,7 +190,7 @@ mod tests {
     fn an_address_that_nobody_can_dial_is_refused_also_on_the_wire() {
         for addr in ["0.0.0.0:7946", "[::]:7946", "10.0.0.1:0", "224.0.0.1:7946", "255.255.255.255:7946"] {
             let addr: SocketAddr = addr.parse().unwrap();
-            assert_eq!(Identity::new(addr, 1, NodeId(1), Role::Node), Err(IdentityError(addr)));
+            assert_eq!(Identity::new(addr, 1, NodeId(1), Role::Node), Err(IdentityError::Address(addr)));
             let raw = Identity { addr, generation: 1, node_id: NodeId(1), role: Role::Node };
             let bytes = postcard::to_stdvec(&raw).unwrap();
             assert!(postcard::from_bytes::<Identity>(&bytes).is_err(), "{addr}");

@@ -72,6 +72,8 @@ pub(crate) struct Acknowledgement {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Hello {
     pub(crate) nonce: u64,
+    /// Who asks. Nobody is taken in for it: it says which predecessor is worth telling.
+    pub(crate) sender: Identity,
 }
 
 /// "I am this, and you look like that from here."
@@ -81,7 +83,7 @@ pub(crate) struct Welcome {
     pub(crate) identity: Identity,
     /// Source of the hello, as seen by the one who answers.
     pub(crate) observed: SocketAddr,
-    /// Generation and boot that the one who answers knows at that address.
+    /// Generation and boot of the other one that he knows at that address, or at the one which the sender advertises.
     pub(crate) predecessor: Option<(u64, NodeId)>,
 }
 
@@ -209,13 +211,14 @@ mod tests {
         model::{Decision, Hint, PoolName, ServerName},
         swim::{
             MAX_RECORD, Role,
+            identity::LATEST,
             telling::{WireDecision, WireHint, fits, tests::decision},
         },
     };
 
     fn identity() -> Identity {
         let longest = "[2001:db8:ffff:ffff:ffff:ffff:ffff:ffff]:65535".parse().unwrap();
-        Identity::new(longest, u64::MAX, NodeId(u64::MAX), Role::Node).unwrap()
+        Identity::new(longest, LATEST, NodeId(u64::MAX), Role::Node).unwrap()
     }
 
     /// As long as they get.
@@ -249,7 +252,7 @@ mod tests {
             push(20),
             Datagram::Ask(Ask { sender: identity() }),
             Datagram::Acknowledgement(acknowledgement),
-            Datagram::Hello(Hello { nonce }),
+            Datagram::Hello(Hello { nonce, sender: identity() }),
             Datagram::Welcome(welcome),
             decided(),
             Datagram::Agreed(Agreed { sender: identity(), round: u32::MAX, digest: u64::MAX }),
@@ -264,7 +267,7 @@ mod tests {
         let predecessor = Some((u64::MAX, NodeId(u64::MAX)));
         let welcome = Welcome { nonce: u64::MAX, identity: identity(), observed: identity().address(), predecessor };
         assert!(Datagram::Welcome(welcome).encode().unwrap().len() <= HELLO_SIZE);
-        let short = &Datagram::Hello(Hello { nonce: 1 }).encode().unwrap()[..HELLO_SIZE - 1];
+        let short = &Datagram::Hello(Hello { nonce: 1, sender: identity() }).encode().unwrap()[..HELLO_SIZE - 1];
         assert_eq!(decode(short), Err(DropReason::Malformed));
     }
 

@@ -12,9 +12,10 @@ use std::{
 use foca::Identity as _;
 use rand::RngExt;
 
-use super::{Identity, Node, Output, Phase, canonical};
+use super::{Entry, Identity, Node, Output, Phase, canonical};
 use crate::swim::{
     DropReason,
+    contact::Dialled,
     wire::{Datagram, Hello, Welcome},
 };
 
@@ -28,7 +29,7 @@ pub(super) enum Pending {
     /// To join the one who answered our hello.
     Join { identity: Identity, observed: SocketAddr },
     /// To answer a hello.
-    Answer { to: SocketAddr, nonce: u64 },
+    Answer { to: SocketAddr, hello: Hello },
 }
 
 impl Node {
@@ -42,9 +43,12 @@ impl Node {
     /// Contacts the seeds. While nobody is missing only those that are new to us: the others would just say that they are
     /// still there, which foca finds out for less.
     pub(super) fn dial_seeds(&mut self, mut addresses: Vec<SocketAddr>, out: &mut Vec<Output>) {
+        for advertised in self.contacts.roundabout() {
+            self.check_straight_way(advertised, out);
+        }
         if self.is_content() {
             let known: BTreeSet<_> = self.roster.alive().map(|entry| entry.identity.addr()).collect();
-            let paths: BTreeSet<_> = known.iter().map(|advertised| self.contacts.path(*advertised)).collect();
+            let paths: BTreeSet<_> = known.iter().filter_map(|advertised| self.contacts.detour(*advertised)).collect();
             let ours = self.identity().addr();
             addresses.retain(|address| {
                 let address = canonical(*address);
@@ -78,24 +82,33 @@ impl Node {
             return;
         }
         for address in addresses.iter().take(MAX_DIALLED).map(|&address| canonical(address)) {
-            let nonce = self.rng.random();
-            self.contacts.dialled(nonce, address);
-            self.send(address, &Datagram::Hello(Hello { nonce }), out);
+            self.greet(Dialled { address, is_check: false }, out);
         }
     }
 
+    /// Asks a member that we reach by a way round whether it answers at the address that it advertises.
+    pub(super) fn check_straight_way(&mut self, advertised: SocketAddr, out: &mut Vec<Output>) {
+        self.greet(Dialled { address: advertised, is_check: true }, out);
+    }
+
+    fn greet(&mut self, dialled: Dialled, out: &mut Vec<Output>) {
+        let nonce = self.rng.random();
+        self.contacts.dialled(nonce, dialled);
+        self.send(dialled.address, &Datagram::Hello(Hello { nonce, sender: *self.identity() }), out);
+    }
+
     /// Somebody asks who we are.
-    pub(super) fn greeted(&mut self, from: SocketAddr, nonce: u64, out: &mut Vec<Output>) -> Result<(), DropReason> {
+    pub(super) fn greeted(&mut self, from: SocketAddr, hello: Hello, out: &mut Vec<Output>) -> Result<(), DropReason> {
         if self.phase != Phase::Member {
             return Err(DropReason::AfterLeave);
         }
         // A guess of 127.0.0.1 (a container without a default route) is useless to whoever comes from outside.
         let useless = self.identity().addr().ip().is_loopback() && !from.ip().is_loopback();
         if useless && self.address_is_open() {
-            self.pending = Some(Pending::Answer { to: from, nonce });
+            self.pending = Some(Pending::Answer { to: from, hello });
             out.push(Output::FindAddress { toward: from });
         } else {
-            self.answer(from, nonce, out);
+            self.answer(from, &hello, out);
         }
         Ok(())
     }
@@ -103,12 +116,23 @@ impl Node {
     /// Our hello was answered.
     pub(super) fn welcomed(&mut self, welcome: Welcome, out: &mut Vec<Output>) -> Result<(), DropReason> {
         let Welcome { nonce, identity, observed, predecessor } = welcome;
-        let dialled = self.contacts.answered(nonce).ok_or(DropReason::Unsolicited)?;
+        let Dialled { address: dialled, is_check } = self.contacts.answered(nonce).ok_or(DropReason::Unsolicited)?;
         if self.phase != Phase::Member || identity.node_id() == self.identity().node_id() {
             // One of the seeds is ourselves.
             return Ok(());
         }
-        self.contacts.learn_path(identity.addr(), dialled);
+        let advertised = identity.addr();
+        self.contacts.belongs_to(dialled, advertised);
+        if dialled != advertised {
+            let is_alive = self.roster.get(identity.node_id()).is_some_and(Entry::is_alive);
+            self.contacts.learn_detour(advertised, dialled, is_alive);
+            if self.contacts.path(advertised) != advertised {
+                self.check_straight_way(advertised, out);
+            }
+        } else if self.sealer.is_some() || canonical(observed).ip() == self.identity().addr().ip() {
+            // Without a key it would not take what comes from there for ours.
+            self.contacts.is_straight(advertised);
+        }
         if let Some((generation, node_id)) = predecessor
             && node_id != self.identity().node_id()
             && generation >= self.identity().generation()
@@ -117,6 +141,9 @@ impl Node {
             // Our clock is behind that of the boot before us: without this the cluster would hold us for its ghost.
             self.become_identity(above, out);
             self.delivery.hurry(self.now);
+        }
+        if is_check {
+            return Ok(());
         }
         if self.address_is_open() {
             self.pending = Some(Pending::Join { identity, observed });
@@ -136,7 +163,7 @@ impl Node {
         }
         match self.pending.take() {
             Some(Pending::Join { identity, observed }) => self.join(identity, observed, out),
-            Some(Pending::Answer { to, nonce }) => self.answer(to, nonce, out),
+            Some(Pending::Answer { to, hello }) => self.answer(to, &hello, out),
             None => {}
         }
     }
@@ -155,9 +182,13 @@ impl Node {
         }
     }
 
-    fn answer(&mut self, to: SocketAddr, nonce: u64, out: &mut Vec<Output>) {
-        let known = self.swim.iter_membership_state().find(|member| member.id().addr() == to);
-        let predecessor = known.map(|member| (member.id().generation(), member.id().node_id()));
+    fn answer(&mut self, to: SocketAddr, hello: &Hello, out: &mut Vec<Output>) {
+        let &Hello { nonce, sender } = hello;
+        // Behind NAT, or with a given address, the source of a hello is not where the dead are remembered.
+        let others = self.swim.iter_membership_state().map(foca::Member::id).filter(|known| {
+            known.node_id() != sender.node_id() && (known.addr() == to || known.addr() == sender.addr())
+        });
+        let predecessor = others.map(|known| (known.generation(), known.node_id())).max();
         let welcome = Welcome { nonce, identity: *self.identity(), observed: to, predecessor };
         self.send(to, &Datagram::Welcome(welcome), out);
     }

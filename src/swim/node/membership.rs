@@ -3,7 +3,7 @@
 //! Why look into a packet before foca does? foca drops without a word what is addressed to the boot before us, which is
 //! the first thing that a restarted balancer hears; and it has no bound on members.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
 use foca::{Error, Header, Identity as _, Incarnation, Message, OwnedNotification, PostcardCodec, State, Timer};
 use rand::rngs::StdRng;
@@ -24,13 +24,21 @@ const SHORTEST_MEMBER: usize = 8;
 /// Largest cluster whose two lists of members are compared after each input: the comparison is quadratic.
 const CHECKED_MEMBERS: usize = 24;
 
+/// Least time from one return from the dead to the next.
+const RENEWAL_PAUSE: Duration = Duration::from_millis(100);
+
 /// A fresh protocol instance.
 pub(super) fn swim(identity: Identity, rng: &mut StdRng) -> Swim {
     Swim::new(identity, tuning::settings(1), fork(rng), PostcardCodec)
 }
 
 impl Node {
-    pub(super) fn receive_swim(&mut self, packet: &[u8]) -> Result<(), DropReason> {
+    pub(super) fn receive_swim(
+        &mut self,
+        from: SocketAddr,
+        packet: &[u8],
+        out: &mut Vec<Output>,
+    ) -> Result<(), DropReason> {
         let (header, updates) =
             postcard::take_from_bytes::<Header<Identity>>(packet).map_err(|_| DropReason::Malformed)?;
         let us = *self.identity();
@@ -40,6 +48,7 @@ impl Node {
         if header.dst.addr() != us.addr() {
             return Err(DropReason::NotForUs);
         }
+        self.check_source(from, header.src, out)?;
         if header.dst != us && header.message != Message::Announce {
             self.introduce_to(header.src);
             return Err(DropReason::ForOurPredecessor);
@@ -47,7 +56,40 @@ impl Node {
         if !self.has_room(header.src, updates) {
             return Err(DropReason::MembersFull);
         }
+        if header.message == Message::TurnUndead {
+            self.pronounced_dead(header.src, out)?;
+        }
         self.swim.handle_data(packet, &mut self.effects).map_err(reason)
+    }
+
+    /// Somebody holds us for dead, and foca returns from that one generation higher. That does not help when he remembers
+    /// a boot at our address whose clock was ahead of ours: he would say it again to each generation in between, as
+    /// fast as the wire carries it. So he is asked whom he remembers, and the next word counts after a pause.
+    fn pronounced_dead(&mut self, by: Identity, out: &mut Vec<Output>) -> Result<(), DropReason> {
+        if self.renewed.is_some_and(|at| at + RENEWAL_PAUSE > self.now) {
+            return Err(DropReason::TooMany);
+        }
+        self.renewed = Some(self.now);
+        self.dial(&[self.contacts.path(by.addr())], out);
+        Ok(())
+    }
+
+    /// Without a key nobody may bring in a third machine, which all members would then send to: a stranger comes from the
+    /// address that it says, or from where it answered our hello. Those whom we know already go by many ways (a process
+    /// that is bound to all addresses sends from the one which leads there), and saying so of them gains nobody anything.
+    pub(super) fn check_source(
+        &mut self,
+        from: SocketAddr,
+        sender: Identity,
+        out: &mut Vec<Output>,
+    ) -> Result<(), DropReason> {
+        let is_its_own = sender.addr().ip() == from.ip()
+            || self.contacts.detour(sender.addr()).is_some_and(|by| by.ip() == from.ip());
+        if self.sealer.is_some() || is_its_own || self.roster.is_alive(&sender) {
+            return Ok(());
+        }
+        self.report_mismatch(sender.addr(), from, false, out);
+        Err(DropReason::RecordAddress)
     }
 
     /// Tells somebody who does not know us, though he should, that we are here.
@@ -236,9 +278,14 @@ impl Node {
                 }
                 Objection::Missing => {
                     let to = self.contacts.path(suspect.addr());
-                    match accusation(*self.identity(), suspect, incarnation) {
-                        Some(packet) => self.send(to, &Datagram::Swim(&packet), out),
-                        None => self.counters.dropped(DropReason::Unencodable),
+                    let Some(packet) = accusation(*self.identity(), suspect, incarnation) else {
+                        self.counters.dropped(DropReason::Unencodable);
+                        continue;
+                    };
+                    self.send(to, &Datagram::Swim(&packet), out);
+                    if to != suspect.addr() {
+                        self.check_straight_way(suspect.addr(), out);
+                        self.send(suspect.addr(), &Datagram::Swim(&packet), out);
                     }
                 }
                 Objection::Heard => {

@@ -148,7 +148,7 @@ pub enum Output {
     MemberReplaced(Member),
     /// The cluster believed us dead; we go on under a higher generation.
     Renewed(Identity),
-    /// We took another address for ours, or went above a predecessor. Nobody knew us under the old identity.
+    /// We took another address for ours before anybody knew us, or went above a predecessor.
     Identified(Identity),
     /// A member sees us at another address than we advertise: its records may be refused, its datagrams get lost.
     AddressMismatch {
@@ -156,7 +156,7 @@ pub enum Output {
         advertised: SocketAddr,
         /// What was seen.
         observed: SocketAddr,
-        /// Whose it is: ours or that of a member whose record was refused for it.
+        /// Whose it is: ours or that of another one, which was refused for it.
         ours: bool,
     },
     /// Another balancer tells something of servers: a decision that holds from now on, or a hint to check one.
@@ -214,6 +214,8 @@ pub struct Node {
     pending: Option<Pending>,
     /// Mismatches of addresses that were reported: one line each is enough.
     reported: Vec<(SocketAddr, SocketAddr)>,
+    /// When we were last told that we are down, and came back.
+    renewed: Option<Duration>,
     phase: Phase,
     counters: Counters,
     sealer: Option<Sealer>,
@@ -252,6 +254,7 @@ impl Node {
             address_is_given,
             pending: None,
             reported: Vec::new(),
+            renewed: None,
             phase: Phase::Member,
             counters: Counters::default(),
             refused: BTreeMap::new(),
@@ -391,10 +394,10 @@ impl Node {
         }
         let outcome = match datagram {
             Datagram::Acknowledgement(acknowledgement) => self.acknowledged(&acknowledgement),
-            Datagram::Swim(packet) => self.receive_swim(packet),
+            Datagram::Swim(packet) => self.receive_swim(from, packet, out),
             Datagram::Push(push) => self.pushed(from, push, out),
-            Datagram::Ask(ask) => self.asked(&ask),
-            Datagram::Hello(hello) => self.greeted(from, hello.nonce, out),
+            Datagram::Ask(ask) => self.asked(from, &ask, out),
+            Datagram::Hello(hello) => self.greeted(from, hello, out),
             Datagram::Welcome(welcome) => self.welcomed(welcome, out),
             Datagram::Decided(decided) => self.decided(from, decided, out),
             Datagram::Agreed(agreed) => self.agreed(from, &agreed, out),

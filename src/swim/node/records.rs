@@ -73,11 +73,12 @@ impl Node {
     }
 
     /// A balancer lacks our record.
-    pub(super) fn asked(&mut self, ask: &Ask) -> Result<(), DropReason> {
+    pub(super) fn asked(&mut self, from: SocketAddr, ask: &Ask, out: &mut Vec<Output>) -> Result<(), DropReason> {
         if self.roster.is_alive(&ask.sender) {
             self.delivery.asked(self.now, ask.sender.node_id());
             Ok(())
         } else {
+            self.check_source(from, ask.sender, out)?;
             self.introduce_to(ask.sender);
             Err(DropReason::NotAMember)
         }

@@ -32,6 +32,10 @@
 //! - **Sent back to its sender**: our own boot is refused.
 //! - **Repeated to another member than it was meant for**: SWIM packets, acknowledgements and answers name their
 //!   receiver. A record or a question does not: it is true for whoever hears it, and older versions are stale.
+//! - **Passed on**: a hello does not name its receiver, who is not known yet. So whoever owns an address that is dialled can
+//!   pass it on to a member, and the answer back, and what is then sent to that member by way of him he can drop. It is sent
+//!   there only until the address which the member advertises answers, that is for one round trip; and never when the
+//!   member was reached by that before ([`super::contact`]). Where it does not answer there is no other way anyhow.
 //! - **Memory and work**: what is not authentic leaves no state. Windows are bounded by [`MAX_SENDERS`]; a challenge is never
 //!   longer than what causes it.
 //!

@@ -1,10 +1,13 @@
 //! What needs a look inside: the rest of the scenarios is in `tests/sim`, on the same virtual network.
 
 mod addresses;
+mod forged;
+mod ghosts;
 #[path = "../../../../tests/sim/host.rs"]
 mod host;
 #[path = "../../../../tests/sim/net.rs"]
 mod net;
+mod relays;
 mod sealed;
 mod telling;
 
@@ -242,7 +245,8 @@ fn what_comes_after_the_goodbye_is_dropped() {
     net.give(N[0], Input::Leave);
     net.run(ms(1000));
     let before = net.host(N[0]).node.counters().dropped.get(&DropReason::AfterLeave).copied().unwrap_or(0);
-    let hello = Datagram::Hello(wire::Hello { nonce: 1 }).encode().unwrap();
+    let sender = *net.host(B).node.identity();
+    let hello = Datagram::Hello(wire::Hello { nonce: 1, sender }).encode().unwrap();
     net.give(N[0], Input::Datagram { from: addr(B), bytes: &hello });
     assert_eq!(net.host(N[0]).node.counters().dropped[&DropReason::AfterLeave], before + 1);
 }

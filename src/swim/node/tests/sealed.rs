@@ -10,7 +10,7 @@ fn ring(keys: &[u8]) -> Keyring {
     Keyring::parse(&text).unwrap()
 }
 
-fn secret(keys: &[u8], name: &str) -> Option<ClusterSecret> {
+pub(super) fn secret(keys: &[u8], name: &str) -> Option<ClusterSecret> {
     Some(ClusterSecret { keys: ring(keys), name: name.parse().unwrap() })
 }
 

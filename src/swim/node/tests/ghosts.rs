@@ -1,0 +1,72 @@
+//! Dead boots that the cluster remembers at an address, with a clock ahead of that of the boot that has it now.
+
+use super::{sealed::secret, *};
+
+const OTHER: &str = "10.0.0.2:7946";
+const ADVERTISED: &str = "10.0.5.5:7946";
+const TRUE_TIME: u64 = 1_700_000_000_000;
+
+fn renewals(net: &Net, at: &str) -> usize {
+    net.host(at).log.iter().filter(|(_, output)| matches!(output, Output::Renewed(_))).count()
+}
+
+/// A node whose clock was ahead dies, and comes back with the true time. How often it was given up after that.
+fn comes_back_earlier(net: &mut Net, ahead: u64, advertised: &str, forget: impl Fn(&mut Net)) -> usize {
+    let old = net.start_as(Role::Node, N[0], advertised, true, TRUE_TIME + ahead, &[B]);
+    net.wait(ms(2000), "joining", |net| net.host(B).pool.contains_key(&old));
+    net.run(ms(2000));
+    net.kill(N[0]);
+    net.run(ms(6000));
+    forget(net);
+    let new = net.start_as(Role::Node, N[0], advertised, true, TRUE_TIME, &[B]);
+    let balancers: Vec<_> = [B, OTHER].into_iter().filter(|at| net.hosts.contains_key(&addr(at))).collect();
+    let took = net.wait(ms(2000), "being in the pools", |net| {
+        balancers.iter().all(|at| net.host(at).pool.contains_key(&new) && net.host(at).others_alive().contains(&new))
+    });
+    println!("{ahead} ms ahead: back after {took:?}");
+    net.run(ms(20_000));
+    renewals(net, N[0])
+}
+
+#[test]
+fn a_node_whose_clock_was_set_back_takes_the_place_of_its_ghost_also_at_an_address_that_only_it_says() {
+    for ahead in [1, 120_000, 86_400_000, 100 * 365 * 86_400_000] {
+        let mut net = Net { secret: secret(&[1], "lb"), ..Net::default() };
+        net.aliases.insert(addr(ADVERTISED), addr(N[0]));
+        net.start(Role::Balancer, B, &[]);
+        assert_eq!(comes_back_earlier(&mut net, ahead, ADVERTISED, |_| {}), 0);
+    }
+}
+
+#[test]
+fn a_ghost_that_the_seed_has_forgotten_and_another_balancer_has_not_gives_way_after_one_refusal() {
+    for (ahead, secret) in [(120_000, None), (120_000, secret(&[1], "lb")), (30 * 86_400_000, None)] {
+        let mut net = Net { secret, ..Net::default() };
+        net.start(Role::Balancer, OTHER, &[B]);
+        net.start(Role::Balancer, B, &[OTHER]);
+        let renewals = comes_back_earlier(&mut net, ahead, N[0], |net| {
+            net.kill(B);
+            net.run(ms(4000));
+            net.start(Role::Balancer, B, &[OTHER]);
+            net.run(ms(4000));
+        });
+        assert!(renewals <= 2, "{renewals}");
+    }
+}
+
+#[test]
+fn whoever_is_told_time_and_again_that_it_is_down_comes_back_ten_times_a_second_at_most() {
+    let (mut net, _, _) = cluster();
+    let src = *net.host(B).node.identity();
+    for _ in 0..2000 {
+        let dst = *net.host(N[0]).node.identity();
+        let header = foca::Header { src, src_incarnation: 0, dst, message: foca::Message::TurnUndead };
+        let packet = postcard::to_stdvec(&header).unwrap();
+        let bytes = Datagram::Swim(&packet).encode().unwrap();
+        net.give(N[0], Input::Datagram { from: addr(B), bytes: &bytes });
+        net.run(ms(1));
+    }
+    let renewals = renewals(&net, N[0]);
+    assert!((10..=20).contains(&renewals), "{renewals}");
+    assert!(net.host(N[0]).node.counters().dropped[&DropReason::TooMany] > 1000);
+}
