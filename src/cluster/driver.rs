@@ -305,7 +305,7 @@ impl<D: Directory> Driver<D> {
             Output::MemberReplaced(member) => {
                 log::replaced(self.role, &member);
                 if is_node(member.role) {
-                    self.directory.left(member.node_id);
+                    self.directory.replaced(member.node_id);
                 }
             }
             Output::Renewed(identity) => log::renewed(&identity),

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::{
     runtime_api::{address, cell},
-    support::{Balancer, Lb, Origin, PATIENCE, app, free_port, wait_until},
+    support::{Balancer, Closed, Lb, Origin, PATIENCE, app, free_port, ok, wait_until},
 };
 
 fn balancer() -> Balancer {
@@ -75,4 +75,33 @@ fn an_address_that_is_reused_is_another_server_with_counters_of_its_own() {
     assert_eq!(cell(address(&balancer), "s1", "status"), None, "the old one is gone for certain");
     assert_eq!(cell(address(&balancer), "s2", "stot").as_deref(), Some("0"));
     assert!(visit(&balancer, &cookie).1.is_some(), "the old cookie names nobody");
+}
+
+/// Of the two places where an old server may go, a new agent with the old one's gossip port meets both.
+#[test]
+fn a_new_agent_beside_an_app_that_lost_its_own_takes_it_over_without_a_failed_request() {
+    let balancer = balancer();
+    let origin = Origin::answering(|wire, request| {
+        let is_check = request.head.start.starts_with("HEAD ");
+        if is_check {
+            std::thread::sleep(Duration::from_millis(400));
+        }
+        let head = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+        Closed(if is_check { wire.send(head) } else { wire.send(ok("app")) }.is_err())
+    });
+    for gossip in [format!("127.0.0.1:{}", free_port()), "127.0.0.1:0".to_owned()] {
+        let mut first = beside("s1", &balancer.as_seed(), &gossip, &origin);
+        wait_until("the app serves", PATIENCE, || visit(&balancer, "").0 == "app");
+        let (_, cookie) = visit(&balancer, "");
+        first.kill();
+        let mut second = beside("s1", &balancer.as_seed(), &gossip, &origin);
+        wait_until("the new server has its place", PATIENCE, || {
+            let (by, _) = visit(&balancer, "");
+            assert_eq!(by, "app");
+            visit(&balancer, cookie.as_deref().unwrap()).1.is_some()
+        });
+        second.signal(rustix::process::Signal::TERM);
+        second.wait();
+        wait_until("it has left", PATIENCE, || cell(address(&balancer), "s1", "status").is_none());
+    }
 }
