@@ -8,7 +8,7 @@ use std::{
     collections::{HashMap, HashSet},
     net::SocketAddr,
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use super::{
@@ -345,7 +345,7 @@ impl Writer {
         };
         entry.next_number += 1;
         self.wishes.restore(now, &entry.name, &entry.policy, &mut server);
-        events::joined(&entry.name, &server);
+        events::joined(&entry.name, &server, SystemTime::now());
         entry.servers.push(Arc::new(server));
     }
 
