@@ -17,7 +17,7 @@ use super::{
     say,
 };
 use crate::{
-    agent::{AgentSettings, NodeSettings, Orphans, SystemSignals},
+    agent::{AgentSettings, NodeSettings, Orphans, RestartPolicy, SystemSignals},
     app::{Addresses, Bound, ConfigFile, DemoSettings, LoadError, Order, demo, query_members, run_node, serve},
     cluster::hostname,
     config::KeySource,
@@ -139,6 +139,11 @@ async fn run_agent(args: AgentArgs) -> Result<ExitCode, Failure> {
         event_handler,
         command,
     } = args;
+    if command.is_empty() && restart != RestartPolicy::Never {
+        return Err(Failure::usage(format!(
+            "--restart {restart} has nothing to start: add the app's command behind --, or drop --restart"
+        )));
+    }
     let name = match name {
         Some(name) => name,
         None => ServerName::parse(&hostname())

@@ -93,6 +93,7 @@ pub fn join<R: Resolve, D: Directory>(
         tracing::debug!(%error, "the gossip socket keeps its small buffer");
     }
     tracing::info!(address = %identity.address(), %role, node_id = %node_id, "cluster member started");
+    let has_key = secret.is_some();
     let node_config = NodeConfig { identity, address_is_given, has_seeds: !seeds.is_empty(), record, secret };
     let node = Node::new(node_config, StdRng::from_rng(&mut rand::rng()));
     let (member, requests) = Member::new(node_id);
@@ -103,7 +104,7 @@ pub fn join<R: Resolve, D: Directory>(
         node,
         clock: Clock::new(Instant::now()),
         directory,
-        lookups: seeds.into_iter().map(Lookup::new).collect(),
+        lookups: seeds.into_iter().map(|seed| Lookup::new(seed, has_key)).collect(),
         wanted: Vec::new(),
         drains: Vec::new(),
         leavers: Vec::new(),
