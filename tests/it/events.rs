@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use rustix::process::Signal;
 
-use crate::support::{Balancer, Lb, Origin, PATIENCE, config_file, finished, wait_until};
+use crate::support::{Balancer, Lb, Origin, PATIENCE, config_file, finished, free_port, wait_until};
 
 /// Writes the event and its members into a file.
 fn script(folder: &Path) -> String {
@@ -125,4 +125,29 @@ fn the_cluster_tells_its_numbers() {
     wait_until("it is counted", PATIENCE, || {
         figure(&first, "lb_cluster_dropped_datagrams_total{reason=\"version\"}") == Some(1.0)
     });
+}
+
+#[test]
+fn an_agent_is_told_once_that_another_one_is_gone_however_it_went() {
+    let folder = tempfile::tempdir().unwrap();
+    let handler = format!("--event-handler={}", script(folder.path()));
+    let balancer = Balancer::clustered("127.0.0.1:0", &[]);
+    let origin = Origin::named("s1");
+    let _watching = beside("s1", &balancer.as_seed(), &origin, &[&handler]);
+    let other = format!("127.0.0.1:{}", free_port());
+    // Its name is its address, since agents get no records of others.
+    let of_other = || {
+        let told = told(folder.path()).into_iter().filter(|line| line.contains(&other));
+        told.map(|line| line.split(' ').next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let (port, gossip) = (format!("--port={}", origin.address.port()), format!("--gossip={other}"));
+    let start = || Lb::start(["agent", &balancer.as_seed(), &gossip, "--name=s2", &port]);
+    let mut first = start();
+    wait_until("it has joined", PATIENCE, || of_other() == ["member-join"]);
+    first.signal(Signal::TERM);
+    first.wait();
+    wait_until("it is gone", PATIENCE, || of_other() == ["member-join", "member-failed"]);
+    let _second = start();
+    wait_until("another one is there", PATIENCE, || of_other().len() > 2);
+    assert_eq!(of_other(), ["member-join", "member-failed", "member-join"]);
 }
