@@ -46,7 +46,7 @@ pub enum StartError {
     #[error("cannot join a cluster: {0}")]
     Cluster(#[from] cluster::JoinError),
     /// The machine's name is not a name for a member.
-    #[error("cannot join a cluster as this host: {0}")]
+    #[error("cannot join a cluster as this host: {0}; choose a name with --name")]
     Name(#[from] NameError),
     /// The system gave no thread, descriptor or the like.
     #[error("cannot start: {0}")]
@@ -377,11 +377,15 @@ fn join_cluster(
         role: Role::Balancer,
         advertise: advertised(gossip.advertise),
         seeds: seeds(&gossip.join),
-        record: ServiceRecord::new(ServerName::parse(&hostname())?, PoolName::parse(BALANCER_SERVICE)?, 0),
+        record: ServiceRecord::new(member_name(gossip)?, PoolName::parse(BALANCER_SERVICE)?, 0),
         secret: cluster::cluster_secret(gossip.keys.clone(), gossip.cluster.clone()),
     };
     let directory = PoolDirectory { registry: Arc::clone(registry) };
     Ok(cluster::join(tokio::net::UdpSocket::from_std(socket)?, config, Names, directory)?)
+}
+
+fn member_name(gossip: &Gossip) -> Result<ServerName, NameError> {
+    gossip.name.clone().map_or_else(|| ServerName::parse(&hostname()), Ok)
 }
 
 /// What is told to the cluster, and what is made of what it tells.
@@ -391,7 +395,7 @@ fn cluster_tasks(
     registry: &Arc<Registry>,
     counters: &Arc<HandlerCounters>,
 ) -> Result<Vec<Task>, StartError> {
-    let (name, telling, registry) = (ServerName::parse(&hostname())?, member.clone(), Arc::clone(registry));
+    let (name, telling, registry) = (member_name(gossip)?, member.clone(), Arc::clone(registry));
     let tell = move || operators::tell(Arc::clone(&registry), telling.clone(), name.clone());
     let mut tasks = vec![Task::keep("telling the other balancers", tell)];
     if !gossip.event_handlers.is_empty() {

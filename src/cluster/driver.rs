@@ -272,7 +272,8 @@ impl<D: Directory> Driver<D> {
             }
             Output::FindAddress { toward } => return Some(Input::LocalAddress(self.find_address(toward))),
             Output::Record { record, address, role, news } => {
-                log::record(&record, address, role, news);
+                let gossips_at = || self.node.member(record.node_id).map_or(address, |member| member.address);
+                log::record(&record, if is_node(role) { address } else { gossips_at() }, role, news);
                 let in_flight = if is_node(role) { self.directory.record(&record, address) } else { 0 };
                 return Some(Input::Applied { node_id: record.node_id, version: record.version, in_flight });
             }
