@@ -63,8 +63,7 @@ impl Writer {
     pub(super) fn settle_takeovers(&mut self) -> bool {
         let mut changed = false;
         for (old, new) in std::mem::take(&mut self.takeovers) {
-            let Some(entry) =
-                self.pools.iter_mut().find(|entry| entry.servers.iter().any(|server| server.id == old))
+            let Some(entry) = self.pools.iter_mut().find(|entry| entry.servers.iter().any(|server| server.id == old))
             else {
                 continue;
             };
