@@ -59,6 +59,10 @@ impl Directory for PoolDirectory {
         self.apply(Command::MemberLeft(node));
     }
 
+    fn replaced(&mut self, node: NodeId) {
+        self.apply(Command::MemberReplaced(node));
+    }
+
     fn told(&mut self, told: Told) {
         match told {
             Told::Decision(decision) => self.apply(Command::Decided(decision)),

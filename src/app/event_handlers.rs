@@ -11,7 +11,7 @@ use std::{
     process::{ExitStatus, Stdio},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -38,6 +38,8 @@ const LIMIT: Duration = Duration::from_secs(30);
 const MOST_OUTPUT: usize = 8 * 1024;
 /// How long what a handler left behind may hold its output open.
 const LAST_WORDS: Duration = Duration::from_millis(100);
+/// How long runs that have begun when the process stops in good order may take from then on.
+pub(super) const LAST_RUN: Duration = Duration::from_secs(2);
 
 /// How the handlers have fared since the start.
 #[derive(Debug, Default)]
@@ -132,10 +134,10 @@ async fn handle(command: &str, event: &Event, limit: Duration) -> io::Result<Run
     // The cluster's key is ours: what a handler says comes into the log.
     shell.arg("-c").arg(command).env_remove(CLUSTER_KEY_VARIABLE).envs(environment(event));
     // A group of its own, so that what it started can be ended with it, and Ctrl-C at the balancer is not for it.
-    shell.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    shell.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = shell.spawn()?;
     let Some(process) = child.id() else { return Err(io::Error::other("it has no process id")) };
-    let expected = Expected::new(process);
+    let group = Group::new(command, process);
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let (mut output, mut errors) = (Vec::new(), Vec::new());
     let run = async {
@@ -148,7 +150,7 @@ async fn handle(command: &str, event: &Event, limit: Duration) -> io::Result<Run
         let talk = pin!(async {
             tokio::join!(tell, read(stdout, &mut output), read(stderr, &mut errors));
         });
-        match select(pin!(ended(&mut child, &expected)), talk).await {
+        match select(pin!(ended(&mut child, &group)), talk).await {
             Either::Left((end, talk)) => {
                 // What it left in the background may go on, and not hold up the next event.
                 let _late = tokio::time::timeout(LAST_WORDS, talk).await;
@@ -160,11 +162,8 @@ async fn handle(command: &str, event: &Event, limit: Duration) -> io::Result<Run
     let end = match tokio::time::timeout(limit, run).await {
         Ok(end) => end,
         Err(_) => {
-            if let Some(group) = i32::try_from(process).ok().and_then(Pid::from_raw) {
-                // It may have ended in this very moment.
-                let _ended = kill_process_group(group, Signal::KILL);
-            }
-            let _killed = tokio::time::timeout(LAST_WORDS, ended(&mut child, &expected)).await;
+            group.kill();
+            let _killed = tokio::time::timeout(LAST_WORDS, ended(&mut child, &group)).await;
             End::TooLong(limit)
         }
     };
@@ -174,11 +173,48 @@ async fn handle(command: &str, event: &Event, limit: Duration) -> io::Result<Run
     Ok(Run { end, output: output.chars().filter(|letter| !letter.is_control()).collect() })
 }
 
-async fn ended(child: &mut Child, expected: &Expected) -> End {
-    match child.wait().await {
+async fn ended(child: &mut Child, group: &Group<'_>) -> End {
+    let end = match child.wait().await {
         Ok(status) => End::Exited(status),
         // An agent reaps everybody (agent::supervisor).
-        Err(_) => expected.status().map_or(End::Unknown, End::Exited),
+        Err(_) => group.expected.status().map_or(End::Unknown, End::Exited),
+    };
+    // What it left in the background may go on.
+    group.is_ours.store(false, Relaxed);
+    end
+}
+
+/// The processes of a run. When nobody waits for it any more, because the process ends, they end with it. Why not tokio's
+/// `kill_on_drop`? It kills the shell alone, and by a number that may be somebody else's where an agent reaps.
+struct Group<'a> {
+    command: &'a str,
+    leader: Option<Pid>,
+    expected: Expected,
+    /// As long as the shell is not reaped, its number is its own.
+    is_ours: AtomicBool,
+}
+
+impl<'a> Group<'a> {
+    fn new(command: &'a str, process: u32) -> Self {
+        let leader = i32::try_from(process).ok().and_then(Pid::from_raw);
+        Self { command, leader, expected: Expected::new(process), is_ours: AtomicBool::new(true) }
+    }
+
+    /// Whether there was anybody to kill.
+    fn kill(&self) -> bool {
+        let is_ours = self.is_ours.swap(false, Relaxed) && self.expected.status().is_none();
+        match self.leader {
+            Some(leader) if is_ours => kill_process_group(leader, Signal::KILL).is_ok(),
+            Some(_) | None => false,
+        }
+    }
+}
+
+impl Drop for Group<'_> {
+    fn drop(&mut self) {
+        if self.kill() {
+            tracing::warn!("event handler '{}' is killed with what it started: lb waits no longer", self.command);
+        }
     }
 }
 

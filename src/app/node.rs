@@ -31,10 +31,10 @@ pub async fn run_node(
     let mut handling = std::pin::pin!(OptionFuture::from(handling));
     let mut agent = std::pin::pin!(agent::run(settings, &member, signals));
     let mut is_member = true;
-    loop {
+    let status = loop {
         tokio::select! {
             biased;
-            status = agent.as_mut() => return Ok(status),
+            status = agent.as_mut() => break status,
             Some(()) = handling.as_mut() => handling.set(None.into()),
             // It ends before the agent when its socket is broken, and has said so.
             ended = &mut member_runs.0, if is_member => {
@@ -44,7 +44,11 @@ pub async fn run_node(
                 }
             }
         }
-    }
+    };
+    // It has left, and tells nothing more.
+    drop(member_runs);
+    let _late = tokio::time::timeout(event_handlers::LAST_RUN, handling).await;
+    Ok(status)
 }
 
 /// The member ends with the agent.

@@ -46,7 +46,7 @@ pub enum StartError {
     #[error("cannot join a cluster: {0}")]
     Cluster(#[from] cluster::JoinError),
     /// The machine's name is not a name for a member.
-    #[error("cannot join a cluster as this host: {0}")]
+    #[error("cannot join a cluster as this host: {0}; choose a name with --name")]
     Name(#[from] NameError),
     /// The system gave no thread, descriptor or the like.
     #[error("cannot start: {0}")]
@@ -109,6 +109,7 @@ struct Balancer {
     workers_end: mpsc::Receiver<()>,
     member: Option<cluster::Member>,
     tasks: Vec<Task>,
+    handling: Option<Task>,
     socket_files: Vec<SocketFile>,
     names: Task,
     log: Option<LogSink>,
@@ -157,11 +158,12 @@ impl Balancer {
                 probe::watch_outliers(Arc::clone(&watched), std::future::pending())
             }),
         ];
-        let (mut member, handlers) = (None, Arc::default());
+        let (mut member, mut handling, handlers) = (None, None, Arc::default());
         if let (Some(gossip), Some(socket)) = (&config.gossip, gossip) {
             let (handle, run) = join_cluster(gossip, socket, &registry)?;
             tasks.push(Task::vital("the cluster's member", run, failures.clone()));
-            tasks.extend(cluster_tasks(gossip, &handle, &registry, &handlers)?);
+            tasks.push(tell_others(gossip, &handle, &registry)?);
+            handling = handle_events(gossip, &handle, &handlers);
             member = Some(handle);
         }
         let log_drops = log.as_ref().map(LogSink::drops).unwrap_or_default();
@@ -172,7 +174,20 @@ impl Balancer {
             let page = move || serve_stats(Arc::clone(&listener), Arc::clone(&context));
             tasks.push(Task::keep("the stats page", page));
         }
-        Ok(Self { config, file, registry, settings, signal, workers_end, member, tasks, socket_files, names, log })
+        Ok(Self {
+            config,
+            file,
+            registry,
+            settings,
+            signal,
+            workers_end,
+            member,
+            tasks,
+            handling,
+            socket_files,
+            names,
+            log,
+        })
     }
 
     /// Reads the configuration again. A bad one changes nothing.
@@ -220,6 +235,7 @@ impl Balancer {
             mut workers_end,
             member,
             tasks,
+            handling,
             socket_files,
             names,
             log,
@@ -235,6 +251,9 @@ impl Balancer {
             let _unheard = tokio::time::timeout(LAST_WAIT, member.leave()).await;
         }
         drop((tasks, socket_files, names, settings));
+        if let Some(handling) = handling {
+            handling.finish(event_handlers::LAST_RUN).await;
+        }
         if log.is_some_and(|log| !log.finish(LAST_WAIT)) {
             tracing::warn!("nobody reads the access log: its last lines are lost");
         }
@@ -377,29 +396,29 @@ fn join_cluster(
         role: Role::Balancer,
         advertise: advertised(gossip.advertise),
         seeds: seeds(&gossip.join),
-        record: ServiceRecord::new(ServerName::parse(&hostname())?, PoolName::parse(BALANCER_SERVICE)?, 0),
+        record: ServiceRecord::new(member_name(gossip)?, PoolName::parse(BALANCER_SERVICE)?, 0),
         secret: cluster::cluster_secret(gossip.keys.clone(), gossip.cluster.clone()),
     };
     let directory = PoolDirectory { registry: Arc::clone(registry) };
     Ok(cluster::join(tokio::net::UdpSocket::from_std(socket)?, config, Names, directory)?)
 }
 
-/// What is told to the cluster, and what is made of what it tells.
-fn cluster_tasks(
-    gossip: &Gossip,
-    member: &cluster::Member,
-    registry: &Arc<Registry>,
-    counters: &Arc<HandlerCounters>,
-) -> Result<Vec<Task>, StartError> {
-    let (name, telling, registry) = (ServerName::parse(&hostname())?, member.clone(), Arc::clone(registry));
-    let tell = move || operators::tell(Arc::clone(&registry), telling.clone(), name.clone());
-    let mut tasks = vec![Task::keep("telling the other balancers", tell)];
-    if !gossip.event_handlers.is_empty() {
-        let (member, handlers, counters) = (member.clone(), gossip.event_handlers.clone(), Arc::clone(counters));
-        let run = move || event_handlers::run(member.clone(), handlers.clone(), Arc::clone(&counters));
-        tasks.push(Task::keep("the event handlers", run));
-    }
-    Ok(tasks)
+fn member_name(gossip: &Gossip) -> Result<ServerName, NameError> {
+    gossip.name.clone().map_or_else(|| ServerName::parse(&hostname()), Ok)
+}
+
+/// What operators say here, told to the other balancers, and what is made of what they tell.
+fn tell_others(gossip: &Gossip, member: &cluster::Member, registry: &Arc<Registry>) -> Result<Task, NameError> {
+    let (name, member, registry) = (member_name(gossip)?, member.clone(), Arc::clone(registry));
+    let tell = move || operators::tell(Arc::clone(&registry), member.clone(), name.clone());
+    Ok(Task::keep("telling the other balancers", tell))
+}
+
+fn handle_events(gossip: &Gossip, member: &cluster::Member, counters: &Arc<HandlerCounters>) -> Option<Task> {
+    let (member, handlers, counters) = (member.clone(), gossip.event_handlers.clone(), Arc::clone(counters));
+    let has_handlers = !handlers.is_empty();
+    let run = move || event_handlers::run(member.clone(), handlers.clone(), Arc::clone(&counters));
+    has_handlers.then(|| Task::keep("the event handlers", run))
 }
 
 fn admin_context(

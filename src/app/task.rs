@@ -39,6 +39,17 @@ impl Task {
     }
 }
 
+impl Task {
+    /// Waits until it has ended by itself, and ends it after `limit`.
+    pub(super) async fn finish(mut self, limit: Duration) {
+        if tokio::time::timeout(limit, &mut self.0).await.is_err() {
+            self.0.abort();
+            // It is gone only then, with what it owns.
+            let _aborted = (&mut self.0).await;
+        }
+    }
+}
+
 impl Drop for Task {
     fn drop(&mut self) {
         self.0.abort();

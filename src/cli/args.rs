@@ -105,6 +105,9 @@ pub(super) struct ServeArgs {
     /// Name of the cluster: members with the same key and other names do not meet [default: lb].
     #[arg(long, value_name = "NAME", env = "LB_CLUSTER_NAME")]
     cluster_name: Option<ClusterName>,
+    /// Name of this balancer among the members [default: the hostname].
+    #[arg(long, value_name = "NAME", env = "LB_NAME")]
+    name: Option<ServerName>,
     /// A server known beforehand; repeatable.
     #[arg(
         long,
@@ -163,6 +166,7 @@ impl ServeArgs {
             event_handler,
             cluster_key_file,
             cluster_name,
+            name,
             server,
             server_maxconn,
             balance,
@@ -187,6 +191,7 @@ impl ServeArgs {
             event_handlers: event_handler,
             key_source: cluster_key_file.map(KeySource::File),
             cluster: cluster_name,
+            name,
             servers: server,
             server_maxconn,
             balance,

@@ -1,5 +1,6 @@
 //! `lb keygen`, and the keys that the environment holds.
 
+use super::say;
 use crate::{
     config::{CLUSTER_KEY_VARIABLE, KeySource},
     model::{ClusterKey, KeyId},
@@ -22,10 +23,9 @@ pub(super) fn source(file: Option<KeySource>) -> Result<Option<KeySource>, Strin
 }
 
 /// Prints a new key, and what logs and pages call it.
-#[expect(clippy::print_stdout, reason = "this is where the program speaks to its user")]
 pub(super) fn generate() {
     let key = ClusterKey::new(rand::random());
-    println!("{}", line(&key.to_secret_text(), key.id()));
+    say(&format!("{}\n", line(&key.to_secret_text(), key.id())));
 }
 
 fn line(secret: &str, id: KeyId) -> String {

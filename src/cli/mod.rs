@@ -6,7 +6,11 @@ mod keys;
 mod members;
 mod run;
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{
+    ffi::OsString,
+    io::{self, Write},
+    process::ExitCode,
+};
 
 use clap::{CommandFactory, FromArgMatches};
 
@@ -16,19 +20,29 @@ use args::Cli;
 const BAD_USAGE: u8 = 2;
 
 /// Runs `lb` with the arguments of this process.
-#[expect(clippy::print_stdout, clippy::print_stderr, reason = "this is where the program speaks to its user")]
 pub fn main() -> ExitCode {
     match parse(std::env::args_os().collect()) {
         Ok(Cli { command }) => run::run(command),
         Err(error) if error.use_stderr() => {
-            eprintln!("{}", one_line(&error.to_string()));
+            complain(&one_line(&error.to_string()));
             ExitCode::from(BAD_USAGE)
         }
         Err(help_or_version) => {
-            print!("{help_or_version}");
+            say(&help_or_version.to_string());
             ExitCode::SUCCESS
         }
     }
+}
+
+/// Speaks to the user. Why not `print!`? It panics when nobody reads, and whoever has gone away misses nothing.
+fn say(text: &str) {
+    let mut out = io::stdout().lock();
+    let _unheard = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// A line on standard error. As [`say`], and the exit status stays what it is.
+fn complain(line: &str) {
+    let _unheard = writeln!(io::stderr(), "{line}");
 }
 
 fn parse(args: Vec<OsString>) -> Result<Cli, clap::Error> {

@@ -12,11 +12,12 @@ use super::{
     BAD_USAGE,
     args::{AgentArgs, Command, DemoArgs, MembersArgs, ServeArgs},
     check::check,
-    keys,
+    complain, keys,
     members::render,
+    say,
 };
 use crate::{
-    agent::{AgentSettings, NodeSettings, Orphans, SystemSignals},
+    agent::{AgentSettings, NodeSettings, Orphans, RestartPolicy, SystemSignals},
     app::{Addresses, Bound, ConfigFile, DemoSettings, LoadError, Order, demo, query_members, run_node, serve},
     cluster::hostname,
     config::KeySource,
@@ -26,7 +27,6 @@ use crate::{
 };
 
 /// Carries out a command.
-#[expect(clippy::print_stderr, reason = "this is where the program speaks to its user")]
 pub(super) fn run(command: Command) -> ExitCode {
     let result = match command {
         Command::Serve(args) => block_on(run_balancer(*args)),
@@ -49,7 +49,7 @@ pub(super) fn run(command: Command) -> ExitCode {
     };
     result.unwrap_or_else(|Failure { message, status }| {
         for line in message.lines() {
-            eprintln!("lb: {line}");
+            complain(&format!("lb: {line}"));
         }
         ExitCode::from(status)
     })
@@ -139,6 +139,11 @@ async fn run_agent(args: AgentArgs) -> Result<ExitCode, Failure> {
         event_handler,
         command,
     } = args;
+    if command.is_empty() && restart != RestartPolicy::Never {
+        return Err(Failure::usage(format!(
+            "--restart {restart} has nothing to start: add the app's command behind --, or drop --restart"
+        )));
+    }
     let name = match name {
         Some(name) => name,
         None => ServerName::parse(&hostname())
@@ -167,22 +172,20 @@ async fn run_agent(args: AgentArgs) -> Result<ExitCode, Failure> {
     Ok(ExitCode::from(status))
 }
 
-#[expect(clippy::print_stdout, reason = "this is where the program speaks to its user")]
 async fn show_members(args: MembersArgs) -> Result<ExitCode, Failure> {
     let MembersArgs { stats, format, detailed } = args;
     let members = query_members(&stats).await.map_err(Failure::start)?;
-    print!("{}", render(&members, format, detailed));
+    say(&render(&members, format, detailed));
     Ok(ExitCode::SUCCESS)
 }
 
-#[expect(clippy::print_stdout, reason = "this is where the program speaks to its user")]
 async fn run_demo(args: DemoArgs) -> Result<ExitCode, Failure> {
     // Three agents in one log would drown what the balancer says.
     init_tracing("info,lb::agent=warn,lb::cluster=warn");
     let DemoArgs { listen, stats, cookie, cookie_mode, log_format } = args;
     let orders = orders().map_err(Failure::start)?;
     let settings = DemoSettings { listen, stats, cookie, cookie_mode, log_format };
-    demo(settings, orders, |addresses| print!("{}", welcome(addresses))).await.map_err(Failure::start)?;
+    demo(settings, orders, |addresses| say(&welcome(addresses))).await.map_err(Failure::start)?;
     Ok(ExitCode::SUCCESS)
 }
 

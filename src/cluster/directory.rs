@@ -21,9 +21,13 @@ pub trait Directory {
     /// A node does not answer the cluster. It may still answer requests: the path between us may be what failed.
     fn down(&mut self, node: NodeId);
 
-    /// A node is gone for certain: it said so, right after a last record with the state `Left`, or another boot has its
-    /// address.
+    /// A node is gone for certain: it said so, right after a last record with the state `Left`.
     fn left(&mut self, node: NodeId);
+
+    /// A node is gone for certain, for another boot has its address. Its application may live on without it.
+    fn replaced(&mut self, node: NodeId) {
+        self.left(node);
+    }
 
     /// Another balancer tells something of a server: a decision of an operator, which holds from now on, or that its
     /// checks found it up or down, on which it should be checked here.

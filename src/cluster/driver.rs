@@ -93,6 +93,7 @@ pub fn join<R: Resolve, D: Directory>(
         tracing::debug!(%error, "the gossip socket keeps its small buffer");
     }
     tracing::info!(address = %identity.address(), %role, node_id = %node_id, "cluster member started");
+    let has_key = secret.is_some();
     let node_config = NodeConfig { identity, address_is_given, has_seeds: !seeds.is_empty(), record, secret };
     let node = Node::new(node_config, StdRng::from_rng(&mut rand::rng()));
     let (member, requests) = Member::new(node_id);
@@ -103,7 +104,7 @@ pub fn join<R: Resolve, D: Directory>(
         node,
         clock: Clock::new(Instant::now()),
         directory,
-        lookups: seeds.into_iter().map(Lookup::new).collect(),
+        lookups: seeds.into_iter().map(|seed| Lookup::new(seed, has_key)).collect(),
         wanted: Vec::new(),
         drains: Vec::new(),
         leavers: Vec::new(),
@@ -272,7 +273,8 @@ impl<D: Directory> Driver<D> {
             }
             Output::FindAddress { toward } => return Some(Input::LocalAddress(self.find_address(toward))),
             Output::Record { record, address, role, news } => {
-                log::record(&record, address, role, news);
+                let gossips_at = || self.node.member(record.node_id).map_or(address, |member| member.address);
+                log::record(&record, if is_node(role) { address } else { gossips_at() }, role, news);
                 let in_flight = if is_node(role) { self.directory.record(&record, address) } else { 0 };
                 return Some(Input::Applied { node_id: record.node_id, version: record.version, in_flight });
             }
@@ -306,7 +308,7 @@ impl<D: Directory> Driver<D> {
             Output::MemberReplaced(member) => {
                 log::replaced(self.role, &member);
                 if is_node(member.role) {
-                    self.directory.left(member.node_id);
+                    self.directory.replaced(member.node_id);
                 }
             }
             Output::Renewed(identity) => self.renewals.happened(self.clock.time, &identity),

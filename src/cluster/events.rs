@@ -173,7 +173,12 @@ impl Watchers {
                 if !self.announced.contains_key(&member.node_id) {
                     return;
                 }
-                self.departed.insert(member.node_id);
+                let was_told = !self.departed.insert(member.node_id);
+                // Nodes get no goodbye of other nodes. What comes later says that the address is somebody else's, which
+                // is no news of who is gone already.
+                if was_told && node.identity().role() == Role::Node {
+                    return;
+                }
             }
         }
         self.send(Event { kind, member: subject, ourselves: ourselves(node) });

@@ -22,21 +22,21 @@ pub(super) fn up(ours: Role, member: &Member) {
     }
 }
 
-/// A record arrived.
+/// A record arrived. `address` is the server's, or, of a balancer, which has none, where it gossips.
 pub(super) fn record(record: &ServiceRecord, address: SocketAddr, role: Role, news: RecordNews) {
     let ServiceRecord { name, state, service, weight, .. } = record;
     if *state == NodeState::Left {
         // The goodbye gets its own line.
         return;
     }
-    match news {
-        RecordNews::Same => {}
-        RecordNews::First => {
-            tracing::info!(%name, %address, %role, %service, %state, %weight, "member-join");
-        }
-        RecordNews::Changed => {
-            tracing::info!(%name, %address, %role, %service, %state, %weight, "member-update");
-        }
+    let what = match news {
+        RecordNews::Same => return,
+        RecordNews::First => "member-join",
+        RecordNews::Changed => "member-update",
+    };
+    match role {
+        Role::Node => tracing::info!(%name, %address, %role, %service, %state, %weight, "{what}"),
+        Role::Balancer => tracing::info!(%name, %address, %role, "{what}"),
     }
 }
 

@@ -51,6 +51,7 @@ pub trait Resolve {
 pub(super) struct Lookup {
     pub(super) seed: Seed,
     pub(super) running: bool,
+    has_key: bool,
     unresolved: Warnings,
     /// Where it was dialled last.
     addresses: Vec<SocketAddr>,
@@ -60,9 +61,10 @@ pub(super) struct Lookup {
 }
 
 impl Lookup {
-    pub(super) fn new(seed: Seed) -> Self {
+    /// `has_key` is whether our datagrams are sealed.
+    pub(super) fn new(seed: Seed, has_key: bool) -> Self {
         let (unresolved, silent) = (Warnings::default(), Warnings::default());
-        Self { seed, running: false, unresolved, addresses: Vec::new(), silent_since: None, silent }
+        Self { seed, has_key, running: false, unresolved, addresses: Vec::new(), silent_since: None, silent }
     }
 
     /// Takes in the outcome and says so in the log: failures at first and then now and then, success after failures. What
@@ -95,8 +97,10 @@ impl Lookup {
     }
 
     fn complaint(&self) -> String {
+        // A sealed member does not answer whoever has no key; it tells its own log.
+        let sealed = if self.has_key { "" } else { " Or is the cluster sealed with a key (see --cluster-key-file)?" };
         format!(
-            "nobody answers at the seed '{}' ({}): does it run there, and let UDP through?",
+            "nobody answers at the seed '{}' ({}): does it run there, and let UDP through?{sealed}",
             self.seed,
             list(&self.addresses)
         )
@@ -157,7 +161,7 @@ mod tests {
     use super::*;
 
     fn lookup() -> Lookup {
-        Lookup::new(Seed { host: "ha".into(), port: 7946 })
+        Lookup::new(Seed { host: "ha".into(), port: 7946 }, true)
     }
 
     fn addr(text: &str) -> SocketAddr {
@@ -191,6 +195,10 @@ mod tests {
         assert!(dial(&mut lookup, 10), "somebody else is not the seed");
         let told = "nobody answers at the seed 'ha:7946' (10.0.0.1): does it run there, and let UDP through?";
         assert_eq!(lookup.complaint(), told);
+        let without_key = Lookup { has_key: false, ..lookup };
+        let more = " Or is the cluster sealed with a key (see --cluster-key-file)?";
+        assert_eq!(without_key.complaint(), format!("{told}{more}"));
+        lookup = Lookup { has_key: true, ..without_key };
         lookup.heard(addr("10.0.0.1:7946"));
         assert!(!dial(&mut lookup, 20) && !dial(&mut lookup, 29));
     }

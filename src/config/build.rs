@@ -210,7 +210,7 @@ impl Checker<'_> {
     }
 
     fn gossip(&mut self, raw: RawGossip) -> Gossip {
-        let RawGossip { bind, advertise, join, event_handler, key_file, cluster } = raw;
+        let RawGossip { bind, advertise, join, event_handler, key_file, cluster, name } = raw;
         let seed = |text: &str| HostPort::parse_or(text, GOSSIP_PORT);
         Gossip {
             bind: self.parse(bind, "bind").unwrap_or(ListenAddress::any(GOSSIP_PORT)),
@@ -222,6 +222,7 @@ impl Checker<'_> {
                 .collect(),
             key_source: key_file.and_then(|path| self.convert(path, "key-file", KeySource::file)),
             cluster: self.parse(cluster, "cluster"),
+            name: self.parse(name, "name"),
             keys: None,
         }
     }
@@ -293,6 +294,7 @@ fn override_with(config: &mut Config, overrides: &Overrides, checker: &mut Check
         event_handlers,
         key_source,
         cluster,
+        name,
         servers,
         server_maxconn,
         balance,
@@ -346,7 +348,11 @@ fn override_with(config: &mut Config, overrides: &Overrides, checker: &mut Check
     if *gossip == Some(GossipChoice::Off) && (!join.is_empty() || advertise.is_some()) {
         checker.note(None, "--gossip off leaves nothing to join or to advertise: drop it, or --join and --advertise");
     }
+    if *gossip == Some(GossipChoice::Off) && name.is_some() {
+        checker.note(None, "--gossip off leaves nobody to name: drop it, or --name");
+    }
     if let Some(member) = &mut config.gossip {
+        member.name = name.clone().or_else(|| member.name.take());
         member.advertise = advertise.or(member.advertise);
         member.join.extend(join.iter().cloned());
         member.event_handlers.extend(event_handlers.iter().cloned());

@@ -30,6 +30,8 @@ pub struct Overrides {
     pub key_source: Option<KeySource>,
     /// The cluster's name.
     pub cluster: Option<ClusterName>,
+    /// The name among the members.
+    pub name: Option<ServerName>,
     /// Servers of the first pool.
     pub servers: Vec<StaticServer>,
     /// Requests at once on each server of the first pool that has no number of its own; 0 is no limit.

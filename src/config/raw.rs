@@ -159,6 +159,7 @@ pub(super) struct RawGossip {
     pub(super) event_handler: Vec<Text>,
     pub(super) key_file: Option<Text>,
     pub(super) cluster: Option<Text>,
+    pub(super) name: Option<Text>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -195,6 +195,8 @@ pub struct Gossip {
     pub key_source: Option<KeySource>,
     /// The cluster's name, if somebody chose one.
     pub cluster: Option<ClusterName>,
+    /// Its name among the members; `None` is the hostname.
+    pub name: Option<ServerName>,
     /// The keys, once somebody has read them from there.
     pub keys: Option<Keyring>,
 }

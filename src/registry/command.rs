@@ -28,6 +28,8 @@ pub enum Command {
     /// The cluster lost sight of the node. Its servers stay as long as they pass their checks: a broken gossip path is not
     /// a dead application.
     MemberDown(NodeId),
+    /// Another boot has a node's gossip address. Its app may live: its checks tell.
+    MemberReplaced(NodeId),
     /// The node said that it leaves.
     MemberLeft(NodeId),
     /// A check ended.

@@ -1,6 +1,6 @@
 //! What a person is told when a server comes, goes, or turns. The words and numbers are those that HAProxy's users grep for.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 use super::{operation::Operation, server::Server};
 use crate::{
@@ -8,8 +8,12 @@ use crate::{
     model::{AdminState, Candidacy, CheckReport, Ejection, Health, PoolName, ServerState, Weight},
 };
 
-pub(super) fn joined(pool: &PoolName, server: &Server) {
-    tracing::info!("Server {pool}/{} joined at {}.", server.name, server.address);
+pub(super) fn joined(pool: &PoolName, server: &Server, now: SystemTime) {
+    let Server { name, address, .. } = server;
+    match server.operators_word(now) {
+        Some(word) => tracing::info!("Server {pool}/{name} joined at {address}; an operator wants it so: {word}."),
+        None => tracing::info!("Server {pool}/{name} joined at {address}."),
+    }
 }
 
 pub(super) fn removed(pool: &PoolName, server: &Server, reason: &str) {

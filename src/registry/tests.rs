@@ -4,6 +4,7 @@ mod health;
 mod names;
 mod operators;
 mod reader;
+mod takeover;
 
 use std::{
     net::SocketAddr,

@@ -2,12 +2,13 @@
 
 mod health;
 mod names;
+mod takeover;
 
 use std::{
     collections::{HashMap, HashSet},
     net::SocketAddr,
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use super::{
@@ -56,6 +57,8 @@ pub(super) struct Writer {
     /// Nodes that want to join a pool that is not here, or not yet.
     unplaced: HashMap<NodeId, MemberServer>,
     pub(super) follower: Option<Follower>,
+    /// Servers that serve until the new one at their address does: the old one, and the new one.
+    takeovers: Vec<(ServerId, ServerId)>,
     /// Some server is to be checked now ([`ServerLive::want_check`]).
     pub(super) wants_checks: bool,
     /// What cookies are made with; without any, everybody could make them.
@@ -73,6 +76,7 @@ impl Writer {
             wishes: Wishes::default(),
             unplaced: HashMap::new(),
             follower: None,
+            takeovers: Vec::new(),
             wants_checks: false,
             cookie_keys: Vec::new(),
         }
@@ -91,6 +95,10 @@ impl Writer {
                 self.unplaced.remove(&node);
                 self.mark_lost(node, Some(now))
             }
+            Command::MemberReplaced(node) => {
+                self.unplaced.remove(&node);
+                self.replaced(now, node)
+            }
             Command::MemberLeft(node) => {
                 self.unplaced.remove(&node);
                 self.remove_where("its node has left the cluster", |server| is_on(server, node))
@@ -104,6 +112,7 @@ impl Writer {
             // Both, always.
             Command::Tick => self.tick(now) | self.enforce_deadlines(now),
         };
+        let changed = self.settle_takeovers() || changed;
         self.check_invariants();
         changed.then(|| self.publish(now))
     }
@@ -217,16 +226,15 @@ impl Writer {
             return self.remove_where("its node has left the cluster", |server| is_on(server, node)) || changed;
         }
         if !self.pools[index].servers.iter().any(|server| is_on(server, node)) {
-            // Another boot at the same address: the old container is gone.
-            self.remove_where("its address has a new node", |server| {
-                matches!(server.origin, Origin::Member { .. }) && server.address == address
-            });
+            let old = self.make_way(now, index, address, state);
             // Two of one name, or the old one is dead: its checks tell.
             for namesake in self.pools[index].servers.iter().filter(|server| server.own_name == name) {
                 namesake.live.want_check();
                 self.wants_checks = true;
             }
             self.add(now, index, Origin::Member { node, lost: None }, (name, address), (weight, false, None), state);
+            let new = ServerId(self.next_id);
+            self.takeovers.extend(old.into_iter().map(|old| (old, new)));
             return true;
         }
         self.pools[index].change_all(
@@ -338,7 +346,7 @@ impl Writer {
         };
         entry.next_number += 1;
         self.wishes.restore(now, &entry.name, &entry.policy, &mut server);
-        events::joined(&entry.name, &server);
+        events::joined(&entry.name, &server, SystemTime::now());
         entry.servers.push(Arc::new(server));
     }
 

@@ -108,6 +108,7 @@ impl Decisions {
         match least.filter(|(_, least)| importance(least) < importance(new)).map(|(topic, _)| topic.clone()) {
             Some(topic) => {
                 self.remove(&topic);
+                self.note_agreement();
                 true
             }
             None => false,
@@ -152,6 +153,7 @@ impl Decisions {
         for topic in &its {
             self.remove(topic);
         }
+        self.note_agreement();
     }
 
     /// Messages that are due; they count as sent. `fits` says how many of the decisions go into one.
@@ -300,6 +302,17 @@ mod tests {
         assert_eq!((compared.len(), compared[0].decisions.len()), (1, 0));
         assert!(decisions.acknowledged(COMPARE, PEER, compared[0].round, 0), "it holds nothing");
         assert_eq!(decisions.due(COMPARE, all)[0].decisions.len(), 1, "so it is told again");
+    }
+
+    #[test]
+    fn what_is_dropped_with_its_node_is_waited_for_no_longer() {
+        let mut decisions = Decisions::default();
+        decisions.track(ZERO, PEER);
+        let its = Decision { server: ServerKey::Node(NodeId(3)), ..decision(1, DRAIN, 1, 1) };
+        decisions.merge(ZERO, &its, None);
+        assert_eq!(decisions.waiting_since(), Some(ZERO));
+        decisions.drop_node(NodeId(3));
+        assert_eq!(decisions.waiting_since(), None);
     }
 
     #[test]

@@ -23,7 +23,10 @@ pub fn init_prefixed_tracing(default: &str, prefix: &'static str) {
     let filter = EnvFilter::try_from_env("LB_TRACE").unwrap_or_else(|_| EnvFilter::new(default));
     let colours = std::io::stderr().is_terminal();
     let format = Prefixed { prefix, format: fmt::format().with_target(false) };
-    let messages = fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).event_format(format);
+    // By default a message that cannot be written is complained about, again on standard error, with a panic when that
+    // fails, too: whoever reads us may go away at any time, and traffic must go on.
+    let messages = fmt().log_internal_errors(false).with_writer(std::io::stderr);
+    let messages = messages.with_env_filter(filter).with_ansi(colours).event_format(format);
     if messages.try_init().is_ok() {
         report_panics();
     }

@@ -16,7 +16,7 @@ use crate::{
     support::{
         Balancer, Closed, Lb, Origin, PATIENCE,
         app::{self, beside},
-        free_port, ok, wait_until,
+        config_file, finished, free_port, ok, wait_until,
     },
 };
 
@@ -84,6 +84,28 @@ fn what_an_operator_says_to_one_balancer_holds_for_all_also_for_one_that_comes_l
     say(&late[1], "set server nodes/s1 state ready");
     wait_for_status(&[first, third], "s1", "UP");
     wait_for_status(&late, "s1", "UP");
+}
+
+#[test]
+fn balancers_on_one_host_are_told_apart_by_the_names_that_they_are_given() {
+    let file = config_file("[[listener]]\nbind = \"127.0.0.1:0\"\n[gossip]\nbind = \"127.0.0.1:0\"\nname = \"lb-1\"\n");
+    let origin = Origin::named("f1");
+    let (path, server) = (file.path().to_str().unwrap(), origin.as_server("f1"));
+    let first = Balancer::start(&["-c", path, "--runtime-api=127.0.0.1:0", "--stats=127.0.0.1:0", &server]);
+    let second = balancer("127.0.0.1:0", &["--name=lb-2", &first.as_seed(), &server]);
+    let line = first.lb.stderr.wait("member-join name=lb-2");
+    let expected = format!("member-join name=lb-2 address={} role=balancer", second.gossip.unwrap());
+    assert!(line.ends_with(&expected), "a balancer has no service, state or weight: {line}");
+    second.lb.stderr.wait("member-join name=lb-1");
+    say(&second, "set server nodes/f1 state drain");
+    first.lb.stderr.wait("Server nodes/f1: drain, as was decided on lb-2 ");
+    let (file, by_option) = (["-c", path], ["--listen=127.0.0.1:0", "--gossip=127.0.0.1:0", "--name=lb-3"]);
+    let third = Balancer::start(&[&file[..], &by_option, &[&first.as_seed()]].concat());
+    first.lb.stderr.wait("member-join name=lb-3");
+    drop(third);
+    let output = finished(&["--gossip=off", "--name=lb-1"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(2) && said.contains("leaves nobody to name"), "{said}");
 }
 
 #[test]

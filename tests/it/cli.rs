@@ -28,6 +28,8 @@ fn bad_usage_is_one_line_and_status_2() {
         (&["agent", "--port", "3000"], "--join"),
         (&["agent", "--join", "ha", "--port", "3000", "--restart", "sometimes"], "always, on-failure, never"),
         (&["check"], "--config"),
+        (&["agent", "--join=ha", "--port=1", "--restart=always"], "--restart always has nothing to start"),
+        (&["agent", "--join=ha", "--port=1", "--restart=on-failure"], "--restart on-failure has nothing to start"),
     ] {
         let (status, text) = said(&finished(args));
         assert_eq!(status, Some(2), "{args:?}: {text}");

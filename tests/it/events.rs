@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use rustix::process::Signal;
 
-use crate::support::{Balancer, Lb, Origin, PATIENCE, app::beside, config_file, finished, wait_until};
+use crate::support::{Balancer, Lb, Origin, PATIENCE, app::beside, config_file, finished, free_port, wait_until};
 
 /// Writes the event and its members into a file.
 fn script(folder: &Path) -> String {
@@ -70,6 +70,47 @@ fn an_agent_runs_scripts_and_learns_how_they_end_although_it_reaps_everybody() {
     assert!(line.contains(&balancer.gossip.unwrap().ip().to_string()), "{line}");
 }
 
+/// A handler that writes the number of something that it started and waits for, for so many seconds.
+fn slow(folder: &Path, seconds: &str) -> String {
+    let folder = folder.display();
+    format!("--event-handler=member-join=sleep {seconds} & echo $! >{folder}/pid && wait && echo >{folder}/done")
+}
+
+fn process(folder: &Path) -> Option<u32> {
+    fs::read_to_string(folder.join("pid")).ok()?.trim().parse().ok()
+}
+
+/// A zombie may stay for as long as nobody reaps it.
+fn lives(process: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"));
+    stat.is_ok_and(|stat| !stat.contains(") Z") && !stat.contains(") X"))
+}
+
+fn clustered(args: &[&str]) -> Lb {
+    Lb::start([&["--listen=127.0.0.1:0", "--gossip=127.0.0.1:0"], args].concat())
+}
+
+fn agent(args: &[&str]) -> Lb {
+    let agent = ["agent", "--join=127.0.0.1:1", "--gossip=127.0.0.1:0", "--port=1", "--name=s1"];
+    Lb::start([&agent[..], args, &["--", "sleep", "1000"]].concat())
+}
+
+#[test]
+fn what_a_handler_has_begun_when_lb_stops_is_waited_for_and_killed_as_a_whole_after_a_while() {
+    for start in [clustered, agent] {
+        let (quick, endless) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mut lb = start(&[&slow(quick.path(), "0.5"), &slow(endless.path(), "600")]);
+        wait_until("both run", PATIENCE, || process(quick.path()).is_some() && process(endless.path()).is_some());
+        lb.signal(Signal::TERM);
+        lb.wait();
+        assert!(quick.path().join("done").exists() && !endless.path().join("done").exists());
+        let killed = process(endless.path()).unwrap();
+        wait_until("what it started is gone, too", PATIENCE, || !lives(killed));
+        let line = lb.stderr.wait("is killed with what it started");
+        assert!(line.contains("WARN event handler 'sleep 600 "), "{line}");
+    }
+}
+
 #[test]
 fn handlers_stand_in_the_file_and_a_wrong_one_is_told_with_its_line() {
     let folder = tempfile::tempdir().unwrap();
@@ -114,4 +155,29 @@ fn the_cluster_tells_its_numbers() {
     wait_until("it is counted", PATIENCE, || {
         first.figure("lb_cluster_dropped_datagrams_total{reason=\"version\"}") == Some(1.0)
     });
+}
+
+#[test]
+fn an_agent_is_told_once_that_another_one_is_gone_however_it_went() {
+    let folder = tempfile::tempdir().unwrap();
+    let handler = format!("--event-handler={}", script(folder.path()));
+    let balancer = Balancer::clustered("127.0.0.1:0", &[]);
+    let origin = Origin::named("s1");
+    let _watching = beside("s1", &balancer.as_seed(), &origin, &[&handler]);
+    let other = format!("127.0.0.1:{}", free_port());
+    // Its name is its address, since agents get no records of others.
+    let of_other = || {
+        let told = told(folder.path()).into_iter().filter(|line| line.contains(&other));
+        told.map(|line| line.split(' ').next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let (port, gossip) = (format!("--port={}", origin.address.port()), format!("--gossip={other}"));
+    let start = || Lb::start(["agent", &balancer.as_seed(), &gossip, "--name=s2", &port]);
+    let mut first = start();
+    wait_until("it has joined", PATIENCE, || of_other() == ["member-join"]);
+    first.signal(Signal::TERM);
+    first.wait();
+    wait_until("it is gone", PATIENCE, || of_other() == ["member-join", "member-failed"]);
+    let _second = start();
+    wait_until("another one is there", PATIENCE, || of_other().len() > 2);
+    assert_eq!(of_other(), ["member-join", "member-failed", "member-join"]);
 }

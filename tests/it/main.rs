@@ -44,4 +44,5 @@ mod support;
 mod timeouts;
 mod traffic;
 mod tunnels;
+mod unheard;
 mod uploads;

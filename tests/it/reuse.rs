@@ -1,13 +1,13 @@
 //! Containers come back under old names and at old addresses, and are new all the same.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::{
     runtime_api::{address, cell},
     support::{
-        Balancer, Origin, PATIENCE,
+        Balancer, Closed, Origin, PATIENCE,
         app::{self, beside},
-        free_port, wait_until,
+        free_port, ok, wait_until,
     },
 };
 
@@ -58,4 +58,33 @@ fn an_address_that_is_reused_is_another_server_with_counters_of_its_own() {
     assert_eq!(cell(address(&balancer), "s1", "status"), None, "the old one is gone for certain");
     assert_eq!(cell(address(&balancer), "s2", "stot").as_deref(), Some("0"));
     assert!(balancer.visit(&cookie).1.is_some(), "the old cookie names nobody");
+}
+
+/// Of the two places where an old server may go, a new agent with the old one's gossip port meets both.
+#[test]
+fn a_new_agent_beside_an_app_that_lost_its_own_takes_it_over_without_a_failed_request() {
+    let balancer = balancer();
+    let origin = Origin::answering(|wire, request| {
+        let is_check = request.head.start.starts_with("HEAD ");
+        if is_check {
+            std::thread::sleep(Duration::from_millis(400));
+        }
+        let head = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+        Closed(if is_check { wire.send(head) } else { wire.send(ok("app")) }.is_err())
+    });
+    for gossip in [format!("127.0.0.1:{}", free_port()), "127.0.0.1:0".to_owned()] {
+        let mut first = beside("s1", &balancer.as_seed(), &origin, &[&gossip]);
+        wait_until("the app serves", PATIENCE, || balancer.visit("").0 == "app");
+        let (_, cookie) = balancer.visit("");
+        first.kill();
+        let mut second = beside("s1", &balancer.as_seed(), &origin, &[&gossip]);
+        wait_until("the new server has its place", PATIENCE, || {
+            let (by, _) = balancer.visit("");
+            assert_eq!(by, "app");
+            balancer.visit(cookie.as_deref().unwrap()).1.is_some()
+        });
+        second.signal(rustix::process::Signal::TERM);
+        second.wait();
+        wait_until("it has left", PATIENCE, || cell(address(&balancer), "s1", "status").is_none());
+    }
 }

@@ -60,6 +60,49 @@ fn an_operators_word_survives_the_nodes_and_the_configurations() {
     assert!(servers.iter().any(|server| server.name.as_str() == "s1" && server.operator == AdminState::Ready));
 }
 
+/// What is said while this is done.
+fn said(act: impl FnOnce()) -> String {
+    #[derive(Clone, Default)]
+    struct Written(Arc<std::sync::Mutex<Vec<u8>>>);
+    impl std::io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let written = Written::default();
+    let writer = written.clone();
+    let messages = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    tracing::subscriber::with_default(messages, act);
+    let bytes = written.0.lock().unwrap().clone();
+    String::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn a_server_that_joins_under_an_operators_word_from_elsewhere_says_so() {
+    let (registry, now) = registry(unchecked());
+    registry.apply(
+        now,
+        Command::Decided(Decision {
+            pool: pool_name(),
+            server: ServerKey::Node(NodeId(1)),
+            wish: Wish::State(AdminState::Maint),
+            by: ServerName::parse("lb-2").unwrap(),
+            stamp: Stamp { at: 1, version: 3, node: NodeId(9) },
+        }),
+    );
+    let text = said(|| {
+        registry.apply(now, member(1, "s1", 3001, NodeState::Ready));
+        registry.apply(now, member(2, "s2", 3002, NodeState::Ready));
+    });
+    let line = "Server nodes/s1 joined at 127.0.0.1:3001; an operator wants it so: maint by lb-2 1970-01-01 00:00:00 \
+                (version 3).\n";
+    assert!(text.contains(line), "{text}");
+    assert!(text.contains("Server nodes/s2 joined at 127.0.0.1:3002.\n"), "{text}");
+}
+
 #[test]
 fn what_nobody_needs_any_more_is_forgotten() {
     let (registry, now) = registry(unchecked());
