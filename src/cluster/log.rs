@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use crate::{
     model::{KeyId, Keyring, NodeState},
-    swim::{DropReason, Identity, Member, RecordNews, Role, Sealing, ServiceRecord},
+    swim::{DropReason, Identity, MAX_MEMBERS, Member, RecordNews, Role, Sealing, ServiceRecord},
 };
 
 /// A member appeared. A balancer waits for its record, which brings the name ([`record`]).
@@ -125,6 +125,12 @@ pub(super) fn refused(from: SocketAddr, reason: DropReason, key: Option<KeyId>, 
         tracing::warn!(
             "{from} sends gossip sealed with key {key} and this member accepts {ours} only (see --cluster-key-file)"
         );
+    } else if reason == DropReason::Future {
+        tracing::warn!(
+            "{from} tells what operators decided by a clock that is more than a day ahead of ours: it is not carried out here. Set the clocks right"
+        );
+    } else if reason == DropReason::MembersFull {
+        tracing::warn!("the cluster is full: {from} speaks of more members than the {MAX_MEMBERS} that it may have");
     } else {
         tracing::warn!(
             "{from} sends gossip that says to be sealed with key {key} and is not for this cluster: it has another name (see --cluster-name), or is forged"

@@ -75,6 +75,8 @@ pub enum DropReason {
     DuplicateNode,
     /// More hints than anybody needs.
     TooMany,
+    /// A decision by a clock that is more than a day ahead of ours. The others of its datagram are taken in.
+    Future,
     /// Sealed, and we have no key.
     Sealed,
     /// Not sealed, and we have a key.
@@ -114,6 +116,7 @@ impl DropReason {
             | Self::Unsolicited
             | Self::DuplicateNode
             | Self::TooMany
+            | Self::Future
             | Self::Replayed
             | Self::Unproven
             | Self::AfterLeave

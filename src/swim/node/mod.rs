@@ -161,12 +161,13 @@ pub enum Output {
     },
     /// Another balancer tells something of servers: a decision that holds from now on, or a hint to check one.
     Told(Told),
-    /// Somebody's datagrams are dropped for another key, a missing one or another cluster's name. Told at first, and then at
-    /// most once a minute for each reason.
+    /// Somebody's datagrams are dropped for another key, a missing one or another cluster's name
+    /// ([`DropReason::is_about_keys`]), for want of room ([`DropReason::MembersFull`]), or its decisions for their time
+    /// ([`DropReason::Future`]). Told at most once a minute for each reason and host, and of 16 hosts.
     Refused {
         /// Its source.
         from: SocketAddr,
-        /// Why; [`DropReason::is_about_keys`].
+        /// Why.
         reason: DropReason,
         /// The key that it is sealed with, as it says.
         key: Option<KeyId>,
@@ -217,8 +218,10 @@ pub struct Node {
     phase: Phase,
     counters: Counters,
     sealer: Option<Sealer>,
-    /// When a refusal was told last, by reason.
-    refused: BTreeMap<DropReason, Duration>,
+    /// When a refusal was told, by reason and host.
+    refused: BTreeMap<(DropReason, IpAddr), Duration>,
+    /// Unix time in milliseconds, if somebody told it.
+    unix_ms: Option<u64>,
 }
 
 impl Node {
@@ -257,6 +260,7 @@ impl Node {
             refused: BTreeMap::new(),
         }
     }
+            unix_ms: None,
 
     /// Takes in what happened at the time `now` and appends what is to be done, in order.
     pub fn handle(&mut self, now: Duration, input: Input<'_>, out: &mut Vec<Output>) {
@@ -280,6 +284,12 @@ impl Node {
 
     /// When [`Input::Tick`] is due next; `None` once we are gone.
     pub fn next_deadline(&self) -> Option<Duration> {
+    /// What the wall clock shows, since the Unix epoch. Decisions of more than a day later are dropped; without it, those of
+    /// the end of time.
+    pub fn set_wall_clock(&mut self, unix: Duration) {
+        self.unix_ms = Some(u64::try_from(unix.as_millis()).unwrap_or(u64::MAX));
+    }
+
         let member = self.phase == Phase::Member;
         [
             self.timers.next_deadline(self.swim.updates_backlog() > 0),

@@ -12,8 +12,11 @@ use crate::{
     },
 };
 
-/// Least time from one refusal that is told to the next for the same reason.
+/// Least time from one refusal that is told to the next for the same reason and host.
 const REFUSAL_PAUSE: Duration = Duration::from_secs(60);
+/// Most hosts of which the same is told in that time: a stranger's noise hides no member that lacks the key, and invented
+/// hosts fill no log.
+const MAX_REFUSALS: usize = 16;
 
 /// How a member's datagrams are sealed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,8 +85,18 @@ impl Node {
     /// sends it sends on.
     fn refuse(&mut self, from: SocketAddr, reason: DropReason, key: Option<KeyId>, out: &mut Vec<Output>) {
         self.counters.dropped(reason);
-        if reason.is_about_keys() && self.refused.get(&reason).is_none_or(|&told| told + REFUSAL_PAUSE <= self.now) {
-            self.refused.insert(reason, self.now);
+        if reason.is_about_keys() {
+            self.complain(from, reason, key, out);
+        }
+    }
+
+    /// Tells why something was dropped, unless it did so for that sender's host lately.
+    pub(super) fn complain(&mut self, from: SocketAddr, reason: DropReason, key: Option<KeyId>, out: &mut Vec<Output>) {
+        self.refused.retain(|_, told| *told + REFUSAL_PAUSE > self.now);
+        let told = self.refused.keys().filter(|(its, _)| *its == reason).count();
+        let subject = (reason, from.ip());
+        if told < MAX_REFUSALS && !self.refused.contains_key(&subject) {
+            self.refused.insert(subject, self.now);
             out.push(Output::Refused { from, reason, key });
         }
     }

@@ -13,7 +13,7 @@ use crate::{
         DropReason,
         decisions::Due,
         roster::Standing,
-        telling::{self, Agreed, Decided, Hinted, WireDecision, WireHint},
+        telling::{self, Agreed, Decided, Hinted, TellingError, WireDecision, WireHint},
         wire::Datagram,
     },
 };
@@ -72,7 +72,7 @@ impl Node {
         for Due { peer, round, decisions } in self.decisions.due(self.now, telling::fits) {
             let Some(entry) = self.roster.get(peer) else { continue };
             let to = self.contacts.path(entry.identity.addr());
-            let decisions = decisions.into_iter().map(WireDecision).collect();
+            let decisions = decisions.into_iter().map(WireDecision::from).collect();
             self.send(to, &Datagram::Decided(Decided { sender: *self.identity(), round, decisions }), out);
         }
     }
@@ -81,7 +81,14 @@ impl Node {
     pub(super) fn decided(&mut self, from: SocketAddr, told: Decided, out: &mut Vec<Output>) -> Result<(), DropReason> {
         let Decided { sender, round, decisions } = told;
         self.believe(sender, from, out)?;
-        for WireDecision(decision) in decisions {
+        for decision in decisions {
+            let decision = match decision.check(self.unix_ms) {
+                Ok(decision) => decision,
+                Err(error) => {
+                    self.disbelieve(from, &error, out);
+                    continue;
+                }
+            };
             if !self.is_about_the_departed(&decision)
                 && self.decisions.merge(self.now, &decision, Some(sender.node_id()))
             {
@@ -91,6 +98,17 @@ impl Node {
         let agreed = Agreed { sender: *self.identity(), round, digest: self.decisions.digest() };
         self.send(from, &Datagram::Agreed(agreed), out);
         Ok(())
+    }
+
+    /// A decision is dropped, without the others that came along.
+    fn disbelieve(&mut self, from: SocketAddr, error: &TellingError, out: &mut Vec<Output>) {
+        match error {
+            TellingError::Time => {
+                self.counters.dropped(DropReason::Future);
+                self.complain(from, DropReason::Future, None, out);
+            }
+            TellingError::Name(_) | TellingError::Weight(_) => self.counters.dropped(DropReason::Malformed),
+        }
     }
 
     /// A balancer holds what it was told.

@@ -133,6 +133,31 @@ fn a_hint_goes_to_every_balancer_once_and_a_flood_of_them_is_stopped() {
 }
 
 #[test]
+fn a_decision_of_the_far_future_is_dropped_told_of_and_does_not_hold_up_the_others() {
+    let mut net = Net::default();
+    let ids = balancers(&mut net);
+    let sender = *net.host(BALANCERS[0]).node.identity();
+    let good = decision(fixed(), AdminState::Drain, None, ids[0]);
+    let mut bad = decision(ServerKey::Node(NodeId(9)), AdminState::Drain, None, ids[0]);
+    for at in [net::EPOCH + 25 * 3_600_000, Stamp::LATEST, u64::MAX] {
+        bad.stamp.at = at;
+        let decisions = [&bad, &good].map(|decision| crate::swim::telling::WireDecision::from(decision.clone())).into();
+        let decided = crate::swim::telling::Decided { sender, round: 1, decisions };
+        let bytes = Datagram::Decided(decided).encode().unwrap();
+        net.give(BALANCERS[1], Input::Datagram { from: addr(BALANCERS[0]), bytes: &bytes });
+    }
+    net.run(ms(1000));
+    for at in &BALANCERS[1..] {
+        assert_eq!((told(&net, at), net.host(at).node.decisions.len()), (Some(good.clone()), 1));
+    }
+    let host = net.host(BALANCERS[1]);
+    assert_eq!(host.node.counters().dropped[&DropReason::Future], 3);
+    let refused =
+        |(_, output): &&(Duration, Output)| matches!(output, Output::Refused { reason: DropReason::Future, .. });
+    assert_eq!(host.log.iter().filter(refused).count(), 1, "once a minute");
+}
+
+#[test]
 fn nodes_and_strangers_decide_nothing() {
     let mut net = Net::default();
     let ids = balancers(&mut net);
@@ -141,7 +166,7 @@ fn nodes_and_strangers_decide_nothing() {
     let drain = decision(fixed(), AdminState::Drain, None, ids[0]);
     net.give(N[0], Input::Tell(Told::Decision(drain.clone())));
     let wire = |sender: Identity| {
-        let decisions = vec![crate::swim::telling::WireDecision(drain.clone())];
+        let decisions = vec![crate::swim::telling::WireDecision::from(drain.clone())];
         Datagram::Decided(crate::swim::telling::Decided { sender, round: 1, decisions }).encode().unwrap()
     };
     let of_node = Identity::new(addr(N[0]), 1_700_000_000_000, node, Role::Node).unwrap();
