@@ -24,7 +24,7 @@ pub(super) async fn member_rows(member: cluster::Member, registry: Arc<Registry>
     if let Some(ourselves) = rows.first_mut() {
         ourselves.notes.extend(keys::notes(&totals));
         let words = |since: Duration| {
-            format!("more than half of all vanished {} s ago: seems to be cut off itself", since.as_secs())
+            format!("has been missing the cluster for {} s: seems to be cut off itself", since.as_secs())
         };
         ourselves.notes.extend(census.cut_off.map(words));
     }

@@ -48,18 +48,18 @@ pub(super) fn down(ours: Role, member: &Member) {
     }
 }
 
-/// More than half of the members vanished together.
+/// More than half of the members vanished together, or nobody answers.
 pub(super) fn cut_off(ours: Role, vanished: usize, of: usize) {
+    let what = if vanished * 2 > of {
+        format!("{vanished} of {of} members vanished together")
+    } else {
+        format!("none of the {} other members answers any more", of.saturating_sub(1))
+    };
     match ours {
         Role::Balancer => tracing::warn!(
-            "{vanished} of {of} members vanished within 5 s: this balancer seems to be cut off from the cluster. Its pools \
-             are kept, and checks alone decide who gets requests"
+            "{what}: this balancer seems to be cut off from the cluster. Its pools are kept, and checks alone decide who gets requests"
         ),
-        Role::Node => {
-            tracing::warn!(
-                "{vanished} of {of} members vanished within 5 s: this node seems to be cut off from the cluster"
-            );
-        }
+        Role::Node => tracing::warn!("{what}: this node seems to be cut off from the cluster"),
     }
 }
 

@@ -20,13 +20,15 @@ use foca::{Config, PeriodicParams};
 
 use super::wire::MAX_SWIM;
 
+const PROBE_PERIOD: Duration = Duration::from_millis(500);
+
 /// The protocol's settings for a cluster of so many live members, ourselves included.
 pub(crate) fn settings(members: usize) -> Config {
     // No panic for constants: a zero can't happen, and would become one.
     let size = |number: usize| NonZeroUsize::new(number).unwrap_or(NonZeroUsize::MIN);
     let every = |frequency, members| Some(PeriodicParams { frequency, num_members: size(members) });
     Config {
-        probe_period: Duration::from_millis(500),
+        probe_period: PROBE_PERIOD,
         probe_rtt: Duration::from_millis(150),
         num_indirect_probes: size(3),
         max_transmissions: transmissions(members),
@@ -43,8 +45,14 @@ pub(crate) fn settings(members: usize) -> Config {
     }
 }
 
+/// How long a member takes to find out by itself that each one of so many, ourselves included, is gone: it probes one after
+/// the other.
+pub(crate) fn alone(members: usize) -> Duration {
+    PROBE_PERIOD * u32::try_from(members).unwrap_or(u32::MAX) + suspicion(members)
+}
+
 /// 1.5 s times log10 of the size, at least 1.5 s (SWIM section 4.2; the factor as in Lifeguard and memberlist).
-fn suspicion(members: usize) -> Duration {
+pub(crate) fn suspicion(members: usize) -> Duration {
     let members = u32::try_from(members).unwrap_or(u32::MAX);
     Duration::from_millis(1500).mul_f64(f64::from(members).log10().max(1.0))
 }

@@ -79,7 +79,7 @@ impl Node {
             while let Some((delay, timer)) = self.effects.to_schedule() {
                 if self.phase.is_known() {
                     if let Timer::ChangeSuspectToDown { member_id, incarnation, token: _ } = timer {
-                        self.probe_failed(member_id, incarnation);
+                        self.probe_failed(member_id, incarnation, out);
                     }
                     self.timers.insert(self.now + delay, timer);
                 }
@@ -191,14 +191,23 @@ impl Node {
         out.extend(self.cut_off.settled(self.now, node_id, alive).map(told));
     }
 
-    /// A cut that has lasted for too long ends.
+    /// A member said something.
+    pub(super) fn heard(&mut self) {
+        // Only during a cut it matters how many there are, and this comes with every datagram.
+        let alive = if self.cut_off.since().is_some() { self.roster.alive().count() } else { 0 };
+        self.cut_off.heard(self.now, alive);
+    }
+
+    /// A cut ends with time.
     pub(super) fn doubt(&mut self, out: &mut Vec<Output>) {
         out.extend(self.cut_off.tick(self.now).map(told));
     }
 
     /// foca starts the time to object with each failed probe of a live member, whether or not that is the first.
-    fn probe_failed(&mut self, suspect: Identity, incarnation: Incarnation) {
+    fn probe_failed(&mut self, suspect: Identity, incarnation: Incarnation, out: &mut Vec<Output>) {
         self.counters.probe_failures += 1;
+        let alive = self.roster.alive().count();
+        out.extend(self.cut_off.unanswered(self.now, suspect.node_id(), alive).map(told));
         if self.objection(suspect, incarnation) == Objection::Missing
             && self.suspicions.raise(self.now, suspect, incarnation)
         {

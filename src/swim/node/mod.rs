@@ -126,16 +126,18 @@ pub enum Output {
     MemberUp(Member),
     /// A member does not answer any more.
     MemberDown(Member),
-    /// More than half of the members vanished within five seconds: it is likelier that we are cut off. What was said of
-    /// these members, and what [`Output::MemberDown`] says from now on, is no reason to drop a server: the pool is kept and
-    /// its checks are trusted, until [`Output::CutOffEnds`].
+    /// Nobody answers any more, or more than half of the members vanished within 5 s, and within half a second for each
+    /// member of a larger cluster: it is likelier that we are cut off. What was said of these members, and what
+    /// [`Output::MemberDown`] says from now on, is no reason to drop a server: the pool is kept and its checks are trusted,
+    /// until [`Output::CutOffEnds`].
     CutOff {
-        /// Those who vanished.
+        /// Those who vanished; nobody yet when nobody at all answers.
         vanished: Vec<NodeId>,
         /// Members before, ourselves included.
         of: usize,
     },
-    /// At least half of the members are there again, or ten minutes have passed: what is said of members counts again.
+    /// At least half of the members have been there again for some seconds in which no other one vanished, or all of them
+    /// are, or ten minutes have passed: what is said of members counts again.
     CutOffEnds {
         /// Those who are still gone.
         gone: Vec<NodeId>,
@@ -258,9 +260,9 @@ impl Node {
             phase: Phase::Member,
             counters: Counters::default(),
             refused: BTreeMap::new(),
+            unix_ms: None,
         }
     }
-            unix_ms: None,
 
     /// Takes in what happened at the time `now` and appends what is to be done, in order.
     pub fn handle(&mut self, now: Duration, input: Input<'_>, out: &mut Vec<Output>) {
@@ -282,14 +284,14 @@ impl Node {
         }
     }
 
-    /// When [`Input::Tick`] is due next; `None` once we are gone.
-    pub fn next_deadline(&self) -> Option<Duration> {
     /// What the wall clock shows, since the Unix epoch. Decisions of more than a day later are dropped; without it, those of
     /// the end of time.
     pub fn set_wall_clock(&mut self, unix: Duration) {
         self.unix_ms = Some(u64::try_from(unix.as_millis()).unwrap_or(u64::MAX));
     }
 
+    /// When [`Input::Tick`] is due next; `None` once we are gone.
+    pub fn next_deadline(&self) -> Option<Duration> {
         let member = self.phase == Phase::Member;
         [
             self.timers.next_deadline(self.swim.updates_backlog() > 0),
@@ -396,6 +398,8 @@ impl Node {
             Err(reason) => return self.counters.dropped(reason),
         };
         self.counters.received(datagram.kind());
+        // Anybody may say hello, and a seed may be ourselves.
+        let is_of_member = !matches!(datagram, Datagram::Hello(_) | Datagram::Welcome(_));
         if !self.phase.is_known() {
             return self.counters.dropped(DropReason::AfterLeave);
         }
@@ -410,8 +414,10 @@ impl Node {
             Datagram::Agreed(agreed) => self.agreed(from, &agreed, out),
             Datagram::Hinted(hinted) => self.hinted(from, hinted, out),
         };
-        if let Err(reason) = outcome {
-            self.counters.dropped(reason);
+        match outcome {
+            Ok(()) if is_of_member => self.heard(),
+            Ok(()) => {}
+            Err(reason) => self.counters.dropped(reason),
         }
     }
 
