@@ -20,6 +20,14 @@ use foca::{Config, PeriodicParams};
 
 use super::wire::MAX_SWIM;
 
+/// How long the departed are remembered: a dead boot must not come back by an old rumour. Rumours die within seconds, so an
+/// hour is plenty, and it bounds what a churn of addresses can pile up.
+const REMEMBERED: Duration = Duration::from_secs(3600);
+/// How long they are remembered when there is no room.
+const REMEMBERED_AT_LEAST: Duration = Duration::from_secs(60);
+/// By how much they may be forgotten earlier, then.
+pub(crate) const FORGOTTEN_EARLIER: Duration = REMEMBERED.saturating_sub(REMEMBERED_AT_LEAST);
+
 const PROBE_PERIOD: Duration = Duration::from_millis(500);
 
 /// The protocol's settings for a cluster of so many live members, ourselves included.
@@ -33,9 +41,7 @@ pub(crate) fn settings(members: usize) -> Config {
         num_indirect_probes: size(3),
         max_transmissions: transmissions(members),
         suspect_to_down_after: suspicion(members),
-        // A dead boot must not come back by an old rumour; rumours die within seconds, so an hour is plenty, and it
-        // bounds what a churn of addresses can pile up.
-        remove_down_after: Some(Duration::from_secs(3600)),
+        remove_down_after: Some(REMEMBERED),
         max_packet_size: size(MAX_SWIM),
         // A node that was declared dead while it was paused learns of it and renews its identity.
         notify_down_members: true,

@@ -3,7 +3,7 @@
 //! Why look into a packet before foca does? foca drops without a word what is addressed to the boot before us, which is
 //! the first thing that a restarted balancer hears; and it has no bound on members.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::SocketAddr};
 
 use foca::{Error, Header, Identity as _, Incarnation, Message, OwnedNotification, PostcardCodec, State, Timer};
 use rand::rngs::StdRng;
@@ -329,20 +329,37 @@ impl Node {
         }
     }
 
-    /// Whether all members that the packet tells of have room. Counts exactly only when it might get tight.
-    fn has_room(&self, sender: Identity, updates: &[u8]) -> bool {
+    /// Whether all members that the packet tells of have room; who departed gives his up to them. Counts exactly only when it
+    /// might get tight.
+    fn has_room(&mut self, sender: Identity, updates: &[u8]) -> bool {
         let known = self.swim.iter_membership_state().len();
         if known + 1 + updates.len() / SHORTEST_MEMBER <= MAX_MEMBERS {
             return true;
         }
-        let known: BTreeSet<_> = self.swim.iter_membership_state().map(|member| member.id().addr()).collect();
         let mut told = BTreeSet::from([sender.addr()]);
         let mut rest = updates.get(2..).unwrap_or_default();
         while let Ok((member, after)) = postcard::take_from_bytes::<foca::Member<Identity>>(rest) {
             told.insert(member.id().addr());
             rest = after;
         }
-        known.union(&told).count() <= MAX_MEMBERS
+        self.fits(&told) || (self.forget_departed() && self.fits(&told))
+    }
+
+    fn fits(&self, told: &BTreeSet<SocketAddr>) -> bool {
+        let known: BTreeSet<_> = self.swim.iter_membership_state().map(|member| member.id().addr()).collect();
+        known.union(told).count() <= MAX_MEMBERS
+    }
+
+    /// Makes foca forget departed members early: a cluster that is rolled
+    /// several times in an hour has more of them than members. Whether there were some.
+    fn forget_departed(&mut self) -> bool {
+        let before = self.swim.iter_membership_state().len();
+        let removals = self.timers.take_removals(self.now + tuning::FORGOTTEN_EARLIER);
+        for timer in removals {
+            let done = self.swim.handle_timer(timer, &mut self.effects);
+            self.count(done);
+        }
+        self.swim.iter_membership_state().len() < before
     }
 
     pub(super) fn check_membership(&self) {

@@ -417,7 +417,12 @@ impl Node {
         match outcome {
             Ok(()) if is_of_member => self.heard(),
             Ok(()) => {}
-            Err(reason) => self.counters.dropped(reason),
+            Err(reason) => {
+                self.counters.dropped(reason);
+                if reason == DropReason::MembersFull {
+                    self.complain(from, reason, None, out);
+                }
+            }
         }
     }
 
