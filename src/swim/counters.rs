@@ -73,7 +73,7 @@ pub enum DropReason {
     Unsolicited,
     /// A second live member with the boot id of another one.
     DuplicateNode,
-    /// More hints than anybody needs.
+    /// More hints than anybody needs, or more datagrams of somebody who has not shown to be alive than are answered.
     TooMany,
     /// A decision by a clock that is more than a day ahead of ours. The others of its datagram are taken in.
     Future,

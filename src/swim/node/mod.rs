@@ -15,7 +15,7 @@ mod telling;
 mod tests;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
@@ -215,8 +215,8 @@ pub struct Node {
     has_seeds: bool,
     address_is_given: bool,
     pending: Option<Pending>,
-    /// Mismatches of addresses that were reported: one line each is enough.
-    reported: Vec<(SocketAddr, SocketAddr)>,
+    /// Mismatches of addresses that were reported, and when: one line each in an hour is enough.
+    reported: VecDeque<(Duration, SocketAddr, SocketAddr)>,
     phase: Phase,
     counters: Counters,
     sealer: Option<Sealer>,
@@ -224,6 +224,7 @@ pub struct Node {
     refused: BTreeMap<(DropReason, IpAddr), Duration>,
     /// Unix time in milliseconds, if somebody told it.
     unix_ms: Option<u64>,
+    challenges: sealing::Challenges,
 }
 
 impl Node {
@@ -256,11 +257,12 @@ impl Node {
             has_seeds,
             address_is_given,
             pending: None,
-            reported: Vec::new(),
+            reported: VecDeque::new(),
             phase: Phase::Member,
             counters: Counters::default(),
             refused: BTreeMap::new(),
             unix_ms: None,
+            challenges: sealing::Challenges::default(),
         }
     }
 

@@ -12,7 +12,7 @@ use crate::{
     swim::{
         DropReason,
         decisions::Due,
-        roster::Standing,
+        roster::{Entry, Standing},
         telling::{self, Agreed, Decided, Hinted, TellingError, WireDecision, WireHint},
         wire::Datagram,
     },
@@ -69,7 +69,11 @@ impl Node {
 
     /// Tells the balancers what they lack.
     pub(super) fn push_decisions(&mut self, out: &mut Vec<Output>) {
-        for Due { peer, round, decisions } in self.decisions.due(self.now, telling::fits) {
+        let due = self.decisions.due(self.now, telling::fits);
+        if !due.is_empty() {
+            self.decisions.expire(self.now, |node| self.roster.get(node).is_some());
+        }
+        for Due { peer, round, decisions } in due {
             let Some(entry) = self.roster.get(peer) else { continue };
             let to = self.contacts.path(entry.identity.addr());
             let decisions = decisions.into_iter().map(WireDecision::from).collect();
@@ -95,7 +99,7 @@ impl Node {
                 out.push(Output::Told(Told::Decision(decision)));
             }
         }
-        let agreed = Agreed { sender: *self.identity(), round, digest: self.decisions.digest() };
+        let agreed = Agreed { sender: *self.identity(), round, digest: self.digest() };
         self.send(from, &Datagram::Agreed(agreed), out);
         Ok(())
     }
@@ -121,7 +125,8 @@ impl Node {
         let &Agreed { sender, round, digest } = agreed;
         self.believe(sender, from, out)?;
         let since = self.decisions.waiting_since();
-        if !self.decisions.acknowledged(self.now, sender.node_id(), round, digest) {
+        let is_equal = digest == self.digest();
+        if !self.decisions.acknowledged(self.now, sender.node_id(), round, is_equal) {
             return Err(DropReason::Unsolicited);
         }
         if let (Some(since), None) = (since, self.decisions.waiting_since()) {
@@ -155,6 +160,11 @@ impl Node {
             return Err(DropReason::NotAMember);
         }
         Ok(())
+    }
+
+    /// What we compare with other balancers.
+    pub(super) fn digest(&self) -> u64 {
+        self.decisions.digest(|node| self.roster.get(node).is_some_and(Entry::is_alive))
     }
 
     /// Somebody has not heard yet that the node has left.

@@ -33,7 +33,7 @@
 //! - **Repeated to another member than it was meant for**: SWIM packets, acknowledgements and answers name their
 //!   receiver. A record or a question does not: it is true for whoever hears it, and older versions are stale.
 //! - **Memory and work**: what is not authentic leaves no state. Windows are bounded by [`MAX_SENDERS`]; a challenge is never
-//!   longer than what causes it.
+//!   longer than what causes it, and their number is limited.
 //!
 //! Why no time stamps? Clocks of containers and machines that wake up are wrong by hours, and a cluster must not fall apart
 //! for that.

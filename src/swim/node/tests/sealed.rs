@@ -118,6 +118,18 @@ fn a_strangers_noise_hides_no_member_that_lacks_the_key_and_invented_hosts_fill_
 }
 
 #[test]
+fn a_recording_has_few_challenges_sent_to_whomever_its_bearer_names() {
+    let (mut net, _) = cluster_with(secret(&[1], "lb"), 1);
+    let recorded = net.trace.clone();
+    net.start(Role::Balancer, "10.0.0.2:7946", &[]);
+    for bytes in recorded.iter().filter(|bytes| bytes.len() > 100).cycle().take(500) {
+        net.give("10.0.0.2:7946", Input::Datagram { from: addr("10.6.6.6:666"), bytes });
+    }
+    let counters = net.host("10.0.0.2:7946").node.counters();
+    assert_eq!((counters.challenges_sent, counters.dropped[&DropReason::TooMany]), (8, 492));
+}
+
+#[test]
 fn keys_are_rotated_in_any_order_of_the_members_and_nobody_is_missed() {
     let (mut net, nodes) = cluster_with(secret(&[1], "lb"), 3);
     for keys in [&[1, 2][..], &[2, 1], &[2]] {

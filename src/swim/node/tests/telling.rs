@@ -30,7 +30,7 @@ fn told(net: &Net, at: &str) -> Option<Decision> {
 }
 
 fn agree(net: &Net) -> bool {
-    let digest = |at: &&str| net.host(at).node.decisions.digest();
+    let digest = |at: &&str| net.host(at).node.digest();
     BALANCERS
         .iter()
         .all(|at| digest(at) == digest(&BALANCERS[0]) && net.host(at).node.decisions.waiting_since().is_none())
@@ -64,9 +64,7 @@ fn a_decision_arrives_although_half_of_all_datagrams_are_lost() {
         let drain = decision(fixed(), AdminState::Drain, None, ids[0]);
         net.give(BALANCERS[0], Input::Tell(Told::Decision(drain.clone())));
         net.wait(ms(10_000), "telling", |net| {
-            BALANCERS[1..]
-                .iter()
-                .all(|at| net.host(at).node.decisions.digest() == net.host(BALANCERS[0]).node.decisions.digest())
+            BALANCERS[1..].iter().all(|at| net.host(at).node.digest() == net.host(BALANCERS[0]).node.digest())
         });
     }
 }
@@ -115,6 +113,28 @@ fn what_was_decided_about_a_node_is_forgotten_once_it_has_left() {
     net.give(N[0], Input::Leave);
     net.run(ms(30_000));
     assert!(BALANCERS.iter().all(|at| net.host(at).node.decisions.len() == 0));
+}
+
+#[test]
+fn balancers_agree_although_one_saw_the_node_leave_and_others_saw_it_fail_and_forget_it_in_the_end() {
+    let mut net = Net::default();
+    let ids = balancers(&mut net);
+    let node = net.start(Role::Node, N[0], &[BALANCERS[0]]);
+    net.run(ms(2000));
+    let about = |server| Input::Tell(Told::Decision(decision(server, AdminState::Drain, None, ids[0])));
+    net.give(BALANCERS[0], about(ServerKey::Node(node)));
+    net.give(BALANCERS[0], about(fixed()));
+    net.wait(ms(50), "agreeing", |net| agree(net) && net.host(BALANCERS[2]).node.decisions.len() == 2);
+    net.part(&[N[0].into()], &[BALANCERS[1].into(), BALANCERS[2].into()], true);
+    net.give(N[0], Input::Leave);
+    net.run(ms(30_000));
+    net.kill(N[0]);
+    let held = |net: &Net| BALANCERS.map(|at| net.host(at).node.decisions.len());
+    assert_eq!(held(&net), [1, 2, 2]);
+    assert!(agree(&net));
+    net.is_traced = false;
+    net.run(ms(4_300_000));
+    assert_eq!(held(&net), [1, 1, 1], "the node is off the list");
 }
 
 #[test]
