@@ -16,7 +16,12 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// So many balancers and nodes who know each other. The weather holds from the start.
     pub(crate) fn settled(seed: u64, balancers: usize, nodes: usize, weather: Weather) -> Self {
-        let mut net = Net { weather, is_traced: false, ..Net::new(seed) };
+        Self::settled_in(Net::new(seed), balancers, nodes, weather)
+    }
+
+    /// The same on a network that is given.
+    pub(crate) fn settled_in(net: Net, balancers: usize, nodes: usize, weather: Weather) -> Self {
+        let mut net = Net { weather, is_traced: false, ..net };
         let balancers: Vec<_> = (0..balancers).map(|host| format!("10.0.0.{}:7946", host + 1)).collect();
         let nodes: Vec<_> = (0..nodes).map(|host| format!("10.1.{}.{}:7946", host / 250, host % 250 + 1)).collect();
         let seeds: Vec<_> = balancers.iter().map(String::as_str).collect();
@@ -31,7 +36,7 @@ impl Cluster {
         // Nodes of large clusters take minutes until they have heard of each other, which none of them needs.
         let is_settled = if nodes.len() > 100 { Net::balancers_are_complete } else { Net::views_are_equal };
         net.wait_by(ms(100), ms(60_000), "settling", is_settled);
-        net.run(if nodes.len() > 500 { ms(300) } else { ms(3000) + ms(seed * 37 % 1000) });
+        net.run(if nodes.len() > 500 { ms(300) } else { ms(3000) + ms(net.seed * 37 % 1000) });
         Self { net, balancers, nodes }
     }
 }

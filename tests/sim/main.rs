@@ -16,4 +16,5 @@ mod net;
 mod pauses;
 mod records;
 mod schedules;
+mod sealed;
 mod traps;
