@@ -58,7 +58,7 @@ fn members_that_left_give_their_place_to_newcomers_after_a_minute() {
     let Cluster { mut net, balancers, nodes } = Cluster::settled(0, 1, 2, Weather::default());
     let dst = *net.host(&balancers[0]).node.identity();
     let at = "10.1.9.9:7946";
-    for host in 0..MAX_MEMBERS as u32 - 3 {
+    for host in 0..MAX_MEMBERS as u32 - nodes.len() as u32 {
         let (from, src, bytes) = announcement(host, dst);
         net.give(&balancers[0], Input::Datagram { from, bytes: &bytes });
         // As it says goodbye.

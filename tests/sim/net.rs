@@ -18,10 +18,7 @@ use lb::{
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
-use super::host::{Clock, Host};
-
-/// When every run begins, in Unix milliseconds.
-pub(crate) const EPOCH: u64 = 1_700_000_000_000;
+use super::host::{Clock, EPOCH, Host};
 
 pub(crate) fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)

@@ -159,7 +159,7 @@ fn a_decision_of_the_far_future_is_dropped_told_of_and_does_not_hold_up_the_othe
     let sender = *net.host(BALANCERS[0]).node.identity();
     let good = decision(fixed(), AdminState::Drain, None, ids[0]);
     let mut bad = decision(ServerKey::Node(NodeId(9)), AdminState::Drain, None, ids[0]);
-    for at in [net::EPOCH + 25 * 3_600_000, Stamp::LATEST, u64::MAX] {
+    for at in [host::EPOCH + 25 * 3_600_000, Stamp::LATEST, u64::MAX] {
         bad.stamp.at = at;
         let decisions = [&bad, &good].map(|decision| crate::swim::telling::WireDecision::from(decision.clone())).into();
         let decided = crate::swim::telling::Decided { sender, round: 1, decisions };
