@@ -23,7 +23,7 @@ pub(super) async fn member_rows(member: cluster::Member, registry: Arc<Registry>
     if let Some(ourselves) = rows.first_mut() {
         ourselves.notes.extend(keys::notes(&totals));
         let words = |since: Duration| {
-            format!("lost more than half of the cluster {} s ago: it is probably cut off itself", since.as_secs())
+            format!("has been missing the cluster for {} s: it is probably cut off itself", since.as_secs())
         };
         ourselves.notes.extend(census.cut_off.map(words));
     }

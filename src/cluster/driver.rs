@@ -152,6 +152,7 @@ impl<D: Directory> Driver<D> {
         let mut has_handles = true;
         while !self.gone {
             self.clock.advance(Instant::now());
+            self.node.set_wall_clock(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
             self.drain_socket(&mut buffer).await;
             if self.node.next_deadline().is_some_and(|deadline| deadline <= self.clock.time) {
                 self.feed(Input::Tick).await;

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use crate::{
     model::{KeyId, Keyring, NodeState},
-    swim::{DropReason, Identity, Member, RecordNews, Role, Sealing, ServiceRecord},
+    swim::{DropReason, Identity, MAX_MEMBERS, Member, RecordNews, Role, Sealing, ServiceRecord},
 };
 
 /// Least time between two lines of being given up.
@@ -51,18 +51,18 @@ pub(super) fn down(ours: Role, member: &Member) {
     }
 }
 
-/// More than half of the members vanished together.
+/// More than half of the members vanished together, or nobody answers.
 pub(super) fn cut_off(ours: Role, vanished: usize, of: usize) {
+    let what = if vanished * 2 > of {
+        format!("{vanished} of {of} members vanished together")
+    } else {
+        format!("none of the {} other members answers any more", of.saturating_sub(1))
+    };
     match ours {
         Role::Balancer => tracing::warn!(
-            "{vanished} of {of} members vanished within 5 s: this balancer seems to be cut off from the cluster. Its pools \
-             are kept, and checks alone decide who gets requests"
+            "{what}: this balancer seems to be cut off from the cluster. Its pools are kept, and checks alone decide who gets requests"
         ),
-        Role::Node => {
-            tracing::warn!(
-                "{vanished} of {of} members vanished within 5 s: this node seems to be cut off from the cluster"
-            );
-        }
+        Role::Node => tracing::warn!("{what}: this node seems to be cut off from the cluster"),
     }
 }
 
@@ -150,6 +150,12 @@ pub(super) fn refused(from: SocketAddr, reason: DropReason, key: Option<KeyId>, 
         tracing::warn!(
             "{from} sends gossip sealed with key {key} and this member accepts {ours} only (see --cluster-key-file)"
         );
+    } else if reason == DropReason::Future {
+        tracing::warn!(
+            "{from} tells what operators decided by a clock that is more than a day ahead of ours: it is not carried out here. Set the clocks right"
+        );
+    } else if reason == DropReason::MembersFull {
+        tracing::warn!("the cluster is full: {from} speaks of more members than the {MAX_MEMBERS} that it may have");
     } else {
         tracing::warn!(
             "{from} sends gossip that says to be sealed with key {key} and is not for this cluster: it has another name (see --cluster-name), or is forged"

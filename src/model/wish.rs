@@ -89,14 +89,13 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    /// A stamp of now that is later than the one that holds.
+    /// The last millisecond of the year 9999: a later time can't be written down (RFC 3339).
+    pub const LATEST: u64 = 253_402_300_799_999;
+
+    /// A stamp of now that is later than the one that holds. At the end of time `version` alone makes it so.
     pub fn after(seen: Option<Self>, unix_ms: u64, node: NodeId) -> Self {
-        match seen {
-            None => Self { at: unix_ms, version: 1, node },
-            Some(seen) => {
-                Self { at: unix_ms.max(seen.at.saturating_add(1)), version: seen.version.saturating_add(1), node }
-            }
-        }
+        let (earliest, version) = seen.map_or((0, 0), |seen| (seen.at.saturating_add(1), seen.version));
+        Self { at: unix_ms.max(earliest).min(Self::LATEST), version: version.saturating_add(1), node }
     }
 }
 
@@ -157,6 +156,13 @@ mod tests {
             let after = Stamp::after(Some(seen), now.into(), NodeId(nodes.1));
             prop_assert!(after > seen);
             prop_assert!(after.at >= u64::from(now));
+        }
+
+        #[test]
+        fn words_at_the_end_of_time_still_follow_each_other(left in 0..3_u64, now: u64, version in 0..u32::MAX) {
+            let seen = Stamp { at: Stamp::LATEST - left, version, node: NodeId(7) };
+            let after = Stamp::after(Some(seen), now, NodeId(1));
+            prop_assert!(after > seen && after.at <= Stamp::LATEST);
         }
     }
 }

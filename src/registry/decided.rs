@@ -34,11 +34,13 @@ pub struct Signed {
 }
 
 impl Signed {
-    /// `lb-2 14:03:22 (version 3)`, in UTC, with the date when that is another one.
+    /// `lb-2 14:03:22 (version 3)`, in UTC, with the date when that is another one. A time after the year 9999, which can't be
+    /// written so, shows as its end.
     pub fn describe(&self, now: SystemTime) -> String {
-        let at = UNIX_EPOCH + Duration::from_millis(self.stamp.at);
-        let text = humantime::format_rfc3339_seconds(at).to_string();
-        let today = humantime::format_rfc3339_seconds(now).to_string();
+        let write = |time| humantime::format_rfc3339_seconds(time).to_string();
+        let latest = UNIX_EPOCH + Duration::from_millis(Stamp::LATEST);
+        let text = write(UNIX_EPOCH + Duration::from_millis(self.stamp.at.min(Stamp::LATEST)));
+        let today = write(now.clamp(UNIX_EPOCH, latest));
         let (day, time) = text.trim_end_matches('Z').split_once('T').unwrap_or(("", &text));
         let day = if today.starts_with(day) { String::new() } else { format!("{day} ") };
         let by = self.by.as_ref().map(|by| format!("{by} ")).unwrap_or_default();
@@ -156,5 +158,24 @@ impl Writer {
         };
         let id = server.id;
         self.carry_out(now, since, id, operation, Some(signed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_of_any_time_is_described_at_any_time() {
+        let signed = |at| Signed { by: None, stamp: Stamp { at, version: 2, node: NodeId(1) } };
+        let epoch = UNIX_EPOCH;
+        let times = [epoch - Duration::from_secs(1), epoch, epoch + Duration::from_millis(Stamp::LATEST + 1)];
+        for now in times {
+            for at in [0, Stamp::LATEST, Stamp::LATEST + 1, u64::MAX] {
+                assert!(signed(at).describe(now).ends_with(" (version 2)"));
+            }
+        }
+        assert_eq!(signed(u64::MAX).describe(epoch), "9999-12-31 23:59:59 (version 2)");
+        assert_eq!(signed(1000).describe(epoch), "00:00:01 (version 2)");
     }
 }

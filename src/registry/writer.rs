@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     config::{self, PoolPolicy},
-    model::{AdminState, CookieKey, Health, NodeId, NodeState, PoolName, ServerId, ServerName, ServerState, Weight},
+    model::{AdminState, CookieKey, Health, NodeId, NodeState, PoolName, ServerId, ServerName, Weight},
 };
 
 /// How long a server stays in the table after both its node and its checks were lost, so that a person sees what went.
@@ -441,7 +441,7 @@ impl Entry {
                 continue;
             }
             changed = true;
-            if is_turn(before, state) {
+            if health::is_turn(before, state) {
                 after.changed = now;
                 count_turn(now, slot, &after);
                 turned.push((before, slot.id));
@@ -469,16 +469,6 @@ fn is_gone(server: &Server, has_checks: bool, now: Instant) -> bool {
         Health::Up { .. } | Health::Stopping { .. } | Health::Ejected => return false,
     };
     now.saturating_duration_since(silent_since) >= HOLD
-}
-
-/// Whether a person is told: up to down, to another administrative state, but not each single check on the way.
-fn is_turn(before: ServerState, after: ServerState) -> bool {
-    match (before, after) {
-        (ServerState::Running(before), ServerState::Running(after))
-        | (ServerState::Drain(before), ServerState::Drain(after)) => health::stage(before) != health::stage(after),
-        (ServerState::Maint, ServerState::Maint) => false,
-        (ServerState::Maint | ServerState::Drain(_) | ServerState::Running(_), _) => true,
-    }
 }
 
 /// Keeps the record of how often and how long a server was down.

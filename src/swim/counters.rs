@@ -88,8 +88,11 @@ pub enum DropReason {
     Unsolicited,
     /// A second live member with the boot id of another one.
     DuplicateNode,
-    /// More hints than anybody needs, or another word that we are down while we are coming back from that.
+    /// More hints than anybody needs, more datagrams of somebody who has not shown to be alive than are answered, or another
+    /// word that we are down while we are coming back from that.
     TooMany,
+    /// A decision by a clock that is more than a day ahead of ours. The others of its datagram are taken in.
+    Future,
     /// Sealed, and we have no key.
     Sealed,
     /// Not sealed, and we have a key.
@@ -128,6 +131,7 @@ impl DropReason {
             Self::Unsolicited => "unsolicited",
             Self::DuplicateNode => "duplicate_node",
             Self::TooMany => "too_many",
+            Self::Future => "future",
             Self::Sealed => "sealed",
             Self::Unsealed => "unsealed",
             Self::UnknownKey => "unknown_key",
@@ -158,6 +162,7 @@ impl DropReason {
             | Self::Unsolicited
             | Self::DuplicateNode
             | Self::TooMany
+            | Self::Future
             | Self::Replayed
             | Self::Unproven
             | Self::AfterLeave

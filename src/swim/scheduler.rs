@@ -44,6 +44,17 @@ impl Scheduler {
         self.heap.peek().into_iter().chain(gossip).map(|Reverse(entry)| entry.at).min()
     }
 
+    /// The next ones that foca would forget departed members by, up to that time, whether due or not. Looks at every timer.
+    pub(crate) fn take_removals(&mut self, until: Duration) -> Vec<Timer<Identity>> {
+        let (mut removals, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.heap)
+            .into_vec()
+            .into_iter()
+            .partition(|Reverse(entry)| matches!(entry.timer, Timer::RemoveDown(_)) && entry.at <= until);
+        self.heap = others.into();
+        removals.sort_unstable_by_key(|Reverse(entry)| entry.at);
+        removals.into_iter().map(|Reverse(entry)| entry.timer).collect()
+    }
+
     pub(crate) fn clear(&mut self) {
         self.heap.clear();
         self.gossip.clear();

@@ -1,6 +1,7 @@
 //! What balancers tell each other of servers, as it travels: decisions of operators, their acknowledgement, and hints.
 //!
-//! Nothing in it is believed yet: names are read anew, and a time after the year 9999 would win over every later word.
+//! Nothing in it is believed yet: names are read anew, and a word of the far future would win over every later one. A
+//! decision that is no good is dropped alone, since others of its datagram may be all that a server's operator waits for.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,8 +12,8 @@ use crate::model::{
 
 /// Most bytes of decisions in one datagram; the longest decision takes a quarter of it.
 const MAX_BYTES: usize = 900;
-/// The end of the year 9999, in Unix milliseconds.
-const END_OF_TIME: u64 = 253_402_300_800_000;
+/// How far ahead of ours the clock of another balancer may be, in milliseconds: by more than a wrong time zone makes.
+const MOST_AHEAD: u64 = 24 * 3600 * 1000;
 
 /// Decisions that the receiver may lack. None at all asks for a comparison.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,7 +44,7 @@ pub(crate) struct Hinted {
 pub(crate) fn fits(decisions: &[Decision]) -> usize {
     let mut left = MAX_BYTES;
     let size = |decision: &Decision| {
-        postcard::to_stdvec(&WireDecision(decision.clone())).map_or(MAX_BYTES, |bytes| bytes.len())
+        postcard::to_stdvec(&WireDecision::from(decision.clone())).map_or(MAX_BYTES, |bytes| bytes.len())
     };
     let in_time = decisions.iter().take_while(|decision| {
         let size = size(decision);
@@ -54,12 +55,7 @@ pub(crate) fn fits(decisions: &[Decision]) -> usize {
     in_time.count()
 }
 
-/// A decision that is read from the wire and written to it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "RawDecision", into = "RawDecision")]
-pub(crate) struct WireDecision(pub(crate) Decision);
-
-/// The same for a hint.
+/// A hint that is read from the wire and written to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "RawHint", into = "RawHint")]
 pub(crate) struct WireHint(pub(crate) Hint);
@@ -74,8 +70,9 @@ pub(crate) enum TellingError {
     Time,
 }
 
-#[derive(Serialize, Deserialize)]
-struct RawDecision {
+/// A decision as it travels. Whoever receives one checks it: [`WireDecision::check`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct WireDecision {
     pool: String,
     server: RawKey,
     wish: RawWish,
@@ -92,13 +89,13 @@ struct RawHint {
     is_up: bool,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum RawKey {
     Static(String),
     Node(NodeId),
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum RawWish {
     Ready,
     Drain,
@@ -127,8 +124,8 @@ impl TryFrom<RawKey> for ServerKey {
     }
 }
 
-impl From<WireDecision> for RawDecision {
-    fn from(WireDecision(decision): WireDecision) -> Self {
+impl From<Decision> for WireDecision {
+    fn from(decision: Decision) -> Self {
         let Decision { pool, server, wish, by, stamp: Stamp { at, version, node } } = decision;
         let wish = match wish {
             Wish::State(AdminState::Ready) => RawWish::Ready,
@@ -142,12 +139,13 @@ impl From<WireDecision> for RawDecision {
     }
 }
 
-impl TryFrom<RawDecision> for WireDecision {
-    type Error = TellingError;
-
-    fn try_from(raw: RawDecision) -> Result<Self, Self::Error> {
-        let RawDecision { pool, server, wish, by, at, version, node } = raw;
-        if at >= END_OF_TIME {
+impl WireDecision {
+    /// The decision, if it may be believed at this Unix time in milliseconds. Who doesn't know the time believes all but the
+    /// last day of time, which leaves room for a later word.
+    pub(crate) fn check(self, unix_ms: Option<u64>) -> Result<Decision, TellingError> {
+        let Self { pool, server, wish, by, at, version, node } = self;
+        let latest = Stamp::LATEST - MOST_AHEAD;
+        if at > unix_ms.map_or(latest, |unix| unix.saturating_add(MOST_AHEAD).min(latest)) {
             return Err(TellingError::Time);
         }
         let wish = match wish {
@@ -162,13 +160,13 @@ impl TryFrom<RawDecision> for WireDecision {
             }
             RawWish::Percent(percent) => Wish::Weight(WantedWeight::Percent(percent)),
         };
-        Ok(Self(Decision {
+        Ok(Decision {
             pool: PoolName::parse(&pool)?,
             server: server.try_into()?,
             wish,
             by: ServerName::parse(&by)?,
             stamp: Stamp { at, version, node },
-        }))
+        })
     }
 }
 
@@ -197,34 +195,39 @@ pub(crate) mod tests {
             server: ServerKey::Static(ServerName::parse(&"s".repeat(63)).unwrap()),
             wish: Wish::Weight(WantedWeight::Percent(WantedWeight::MOST_PERCENT)),
             by: ServerName::parse(&"b".repeat(63)).unwrap(),
-            stamp: Stamp { at: END_OF_TIME - 1, version: u32::MAX, node: NodeId(u64::MAX) },
+            stamp: Stamp { at: Stamp::LATEST - MOST_AHEAD, version: u32::MAX, node: NodeId(u64::MAX) },
         }
-    }
-
-    fn decode(raw: &RawDecision) -> Result<WireDecision, postcard::Error> {
-        postcard::from_bytes(&postcard::to_stdvec(raw).unwrap())
     }
 
     #[test]
     fn a_decision_survives_the_wire_and_several_fit_a_datagram() {
-        let longest = WireDecision(decision());
-        assert_eq!(decode(&longest.clone().into()), Ok(longest));
+        let bytes = postcard::to_stdvec(&WireDecision::from(decision())).unwrap();
+        assert_eq!(postcard::from_bytes::<WireDecision>(&bytes).unwrap().check(None).unwrap(), decision());
         assert!((4..8).contains(&fits(&vec![decision(); 64])), "{}", fits(&vec![decision(); 64]));
     }
 
     #[test]
     fn a_decision_with_a_bad_name_weight_or_time_is_refused() {
         for spoil in [
-            |raw: &mut RawDecision| raw.pool = "<b>".into(),
-            |raw: &mut RawDecision| raw.by = "x".repeat(64),
-            |raw: &mut RawDecision| raw.server = RawKey::Static(String::new()),
-            |raw: &mut RawDecision| raw.wish = RawWish::Weight(257),
-            |raw: &mut RawDecision| raw.wish = RawWish::Percent(u16::MAX),
-            |raw: &mut RawDecision| raw.at = u64::MAX,
+            |raw: &mut WireDecision| raw.pool = "<b>".into(),
+            |raw: &mut WireDecision| raw.by = "x".repeat(64),
+            |raw: &mut WireDecision| raw.server = RawKey::Static(String::new()),
+            |raw: &mut WireDecision| raw.wish = RawWish::Weight(257),
+            |raw: &mut WireDecision| raw.wish = RawWish::Percent(u16::MAX),
+            |raw: &mut WireDecision| raw.at = u64::MAX,
+            |raw: &mut WireDecision| raw.at += 1,
         ] {
-            let mut raw = WireDecision(decision()).into();
+            let mut raw = WireDecision::from(decision());
             spoil(&mut raw);
-            assert!(decode(&raw).is_err());
+            assert!(raw.check(None).is_err());
         }
+    }
+
+    #[test]
+    fn a_decision_is_at_most_a_day_ahead_of_our_clock() {
+        let now = 1_700_000_000_000;
+        let of = |at| WireDecision { at, ..decision().into() }.check(Some(now));
+        assert!(of(0).is_ok() && of(now + MOST_AHEAD).is_ok());
+        assert!(matches!(of(now + MOST_AHEAD + 1), Err(TellingError::Time)));
     }
 }

@@ -20,20 +20,28 @@ use foca::{Config, PeriodicParams};
 
 use super::wire::MAX_SWIM;
 
+/// How long the departed are remembered: a dead boot must not come back by an old rumour. Rumours die within seconds, so an
+/// hour is plenty, and it bounds what a churn of addresses can pile up.
+const REMEMBERED: Duration = Duration::from_secs(3600);
+/// How long they are remembered when there is no room.
+const REMEMBERED_AT_LEAST: Duration = Duration::from_secs(60);
+/// By how much they may be forgotten earlier, then.
+pub(crate) const FORGOTTEN_EARLIER: Duration = REMEMBERED.saturating_sub(REMEMBERED_AT_LEAST);
+
+const PROBE_PERIOD: Duration = Duration::from_millis(500);
+
 /// The protocol's settings for a cluster of so many live members, ourselves included.
 pub(crate) fn settings(members: usize) -> Config {
     // No panic for constants: a zero can't happen, and would become one.
     let size = |number: usize| NonZeroUsize::new(number).unwrap_or(NonZeroUsize::MIN);
     let every = |frequency, members| Some(PeriodicParams { frequency, num_members: size(members) });
     Config {
-        probe_period: Duration::from_millis(500),
+        probe_period: PROBE_PERIOD,
         probe_rtt: Duration::from_millis(150),
         num_indirect_probes: size(3),
         max_transmissions: transmissions(members),
         suspect_to_down_after: suspicion(members),
-        // A dead boot must not come back by an old rumour; rumours die within seconds, so an hour is plenty, and it
-        // bounds what a churn of addresses can pile up.
-        remove_down_after: Some(Duration::from_secs(3600)),
+        remove_down_after: Some(REMEMBERED),
         max_packet_size: size(MAX_SWIM),
         // A node that was declared dead while it was paused learns of it and renews its identity.
         notify_down_members: true,
@@ -43,8 +51,14 @@ pub(crate) fn settings(members: usize) -> Config {
     }
 }
 
+/// How long a member takes to find out by itself that each one of so many, ourselves included, is gone: it probes one after
+/// the other.
+pub(crate) fn alone(members: usize) -> Duration {
+    PROBE_PERIOD * u32::try_from(members).unwrap_or(u32::MAX) + suspicion(members)
+}
+
 /// 1.5 s times log10 of the size, at least 1.5 s (SWIM section 4.2; the factor as in Lifeguard and memberlist).
-fn suspicion(members: usize) -> Duration {
+pub(crate) fn suspicion(members: usize) -> Duration {
     let members = u32::try_from(members).unwrap_or(u32::MAX);
     Duration::from_millis(1500).mul_f64(f64::from(members).log10().max(1.0))
 }

@@ -223,7 +223,7 @@ mod tests {
 
     /// As long as they get.
     fn decided() -> Datagram<'static> {
-        let decisions = vec![WireDecision(decision()); fits(&vec![decision(); 64])];
+        let decisions = vec![WireDecision::from(decision()); fits(&vec![decision(); 64])];
         Datagram::Decided(Decided { sender: identity(), round: u32::MAX, decisions })
     }
 

@@ -19,19 +19,19 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// So many balancers and nodes who know each other. The weather holds from the start.
     pub(crate) fn settled(seed: u64, balancers: usize, nodes: usize, weather: Weather) -> Self {
-        Self::settle(Net { weather, ..Net::new(seed) }, balancers, nodes)
+        Self::settled_in(Net::new(seed), balancers, nodes, weather)
     }
 
     /// The same with a key, in good weather.
     pub(crate) fn sealed(seed: u64, balancers: usize, nodes: usize) -> Self {
         let key = ClusterKey::new([1; 32]).to_secret_text();
         let secret = ClusterSecret { keys: Keyring::parse(&key).expect("a key"), name: ClusterName::default() };
-        Self::settle(Net { secret: Some(secret), ..Net::new(seed) }, balancers, nodes)
+        Self::settled_in(Net { secret: Some(secret), ..Net::new(seed) }, balancers, nodes, Weather::default())
     }
 
-    fn settle(mut net: Net, balancers: usize, nodes: usize) -> Self {
-        net.is_traced = false;
-        let seed = net.seed;
+    /// The same on a network that is given.
+    pub(crate) fn settled_in(net: Net, balancers: usize, nodes: usize, weather: Weather) -> Self {
+        let mut net = Net { weather, is_traced: false, ..net };
         let balancers: Vec<_> = (0..balancers).map(|host| format!("10.0.0.{}:7946", host + 1)).collect();
         let nodes: Vec<_> = (0..nodes).map(|host| format!("10.1.{}.{}:7946", host / 250, host % 250 + 1)).collect();
         let seeds: Vec<_> = balancers.iter().map(String::as_str).collect();
@@ -46,7 +46,7 @@ impl Cluster {
         // Nodes of large clusters take minutes until they have heard of each other, which none of them needs.
         let is_settled = if nodes.len() > 100 { Net::balancers_are_complete } else { Net::views_are_equal };
         net.wait_by(ms(100), ms(60_000), "settling", is_settled);
-        net.run(if nodes.len() > 500 { ms(300) } else { ms(3000) + ms(seed * 37 % 1000) });
+        net.run(if nodes.len() > 500 { ms(300) } else { ms(3000) + ms(net.seed * 37 % 1000) });
         Self { net, balancers, nodes }
     }
 }

@@ -9,6 +9,8 @@ use lb::{
     swim::{Node, Output, ServiceRecord},
 };
 
+/// When every run begins, in Unix milliseconds.
+pub(crate) const EPOCH: u64 = 1_700_000_000_000;
 /// What the core's clock advances by at most in one turn, as in `cluster::driver`.
 const LONGEST_TURN: Duration = Duration::from_millis(250);
 /// Datagrams that the kernel keeps for a process that does not read: a socket's default buffer, each datagram charged with

@@ -17,4 +17,5 @@ mod net;
 mod pauses;
 mod records;
 mod schedules;
+mod sealed;
 mod traps;

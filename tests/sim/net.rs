@@ -18,7 +18,7 @@ use lb::{
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
-use super::host::{Clock, Host};
+use super::host::{Clock, EPOCH, Host};
 
 pub(crate) fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -195,7 +195,7 @@ impl Net {
 
     /// Unix time in milliseconds.
     fn wall_clock(&self) -> u64 {
-        1_700_000_000_000 + self.now.as_millis() as u64
+        EPOCH + self.now.as_millis() as u64
     }
 
     /// As by SIGKILL.
@@ -311,6 +311,7 @@ impl Net {
         let now = self.now;
         let Some(host) = self.hosts.get_mut(&at).filter(|host| !host.paused) else { return };
         host.clock.advance(now);
+        host.node.set_wall_clock(ms(EPOCH) + now);
         for (from, bytes) in std::mem::take(&mut host.inbox) {
             self.input(at, Input::Datagram { from, bytes: &bytes });
         }

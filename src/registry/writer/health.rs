@@ -5,7 +5,9 @@ use std::{sync::Arc, time::Instant};
 use super::{Entry, Writer, is_on};
 use crate::{
     health::{Finding, observe},
-    model::{Candidacy, CheckPolicy, CheckReport, CheckStatus, Ejection, Health, Hint, NodeId, ServerId, Told},
+    model::{
+        Candidacy, CheckPolicy, CheckReport, CheckStatus, Ejection, Health, Hint, NodeId, ServerId, ServerState, Told,
+    },
     registry::{feedback::Trouble, server::Server},
 };
 
@@ -155,5 +157,15 @@ fn finding(report: &CheckReport) -> Finding {
         | CheckStatus::L7Timeout
         | CheckStatus::L7Response
         | CheckStatus::L7Status => Finding::Failed,
+    }
+}
+
+/// Whether a person is told: up to down, to another administrative state, but not each single check on the way.
+pub(super) fn is_turn(before: ServerState, after: ServerState) -> bool {
+    match (before, after) {
+        (ServerState::Running(before), ServerState::Running(after))
+        | (ServerState::Drain(before), ServerState::Drain(after)) => stage(before) != stage(after),
+        (ServerState::Maint, ServerState::Maint) => false,
+        (ServerState::Maint | ServerState::Drain(_) | ServerState::Running(_), _) => true,
     }
 }

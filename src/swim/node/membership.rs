@@ -140,7 +140,7 @@ impl Node {
             while let Some((delay, timer)) = self.effects.to_schedule() {
                 if self.phase.is_known() {
                     if let Timer::ChangeSuspectToDown { member_id, incarnation, token: _ } = timer {
-                        self.probe_failed(member_id, incarnation);
+                        self.probe_failed(member_id, incarnation, out);
                     }
                     self.timers.insert(self.now + delay, timer);
                 }
@@ -252,14 +252,23 @@ impl Node {
         out.extend(self.cut_off.settled(self.now, node_id, alive).map(told));
     }
 
-    /// A cut that has lasted for too long ends.
+    /// A member said something.
+    pub(super) fn heard(&mut self) {
+        // Only during a cut it matters how many there are, and this comes with every datagram.
+        let alive = if self.cut_off.since().is_some() { self.roster.alive().count() } else { 0 };
+        self.cut_off.heard(self.now, alive);
+    }
+
+    /// A cut ends with time.
     pub(super) fn end_stale_cut(&mut self, out: &mut Vec<Output>) {
         out.extend(self.cut_off.tick(self.now).map(told));
     }
 
     /// foca starts the time to object with each failed probe of a live member, whether or not that is the first.
-    fn probe_failed(&mut self, suspect: Identity, incarnation: Incarnation) {
+    fn probe_failed(&mut self, suspect: Identity, incarnation: Incarnation, out: &mut Vec<Output>) {
         self.counters.probe_failures += 1;
+        let alive = self.roster.alive().count();
+        out.extend(self.cut_off.unanswered(self.now, suspect.node_id(), alive).map(told));
         if self.objection(suspect, incarnation) == Objection::Missing
             && self.suspicions.raise(self.now, suspect, incarnation)
         {
@@ -386,20 +395,37 @@ impl Node {
         }
     }
 
-    /// Whether all members that the packet tells of have room. Counts exactly only when it might get tight.
-    fn has_room(&self, sender: Identity, updates: &[u8]) -> bool {
+    /// Whether all members that the packet tells of have room; who departed gives his up to them. Counts exactly only when it
+    /// might get tight.
+    fn has_room(&mut self, sender: Identity, updates: &[u8]) -> bool {
         let known = self.swim.iter_membership_state().len();
         if known + 1 + updates.len() / SHORTEST_MEMBER <= MAX_MEMBERS {
             return true;
         }
-        let known: BTreeSet<_> = self.swim.iter_membership_state().map(|member| member.id().addr()).collect();
         let mut told = BTreeSet::from([sender.addr()]);
         let mut rest = updates.get(2..).unwrap_or_default();
         while let Ok((member, after)) = postcard::take_from_bytes::<foca::Member<Identity>>(rest) {
             told.insert(member.id().addr());
             rest = after;
         }
-        known.union(&told).count() <= MAX_MEMBERS
+        self.fits(&told) || (self.forget_departed() && self.fits(&told))
+    }
+
+    fn fits(&self, told: &BTreeSet<SocketAddr>) -> bool {
+        let known: BTreeSet<_> = self.swim.iter_membership_state().map(|member| member.id().addr()).collect();
+        known.union(told).count() <= MAX_MEMBERS
+    }
+
+    /// Makes foca forget departed members early: a cluster that is rolled
+    /// several times in an hour has more of them than members. Whether there were some.
+    fn forget_departed(&mut self) -> bool {
+        let before = self.swim.iter_membership_state().len();
+        let removals = self.timers.take_removals(self.now + tuning::FORGOTTEN_EARLIER);
+        for timer in removals {
+            let done = self.swim.handle_timer(timer, &mut self.effects);
+            self.count(done);
+        }
+        self.swim.iter_membership_state().len() < before
     }
 
     pub(super) fn check_membership(&self) {

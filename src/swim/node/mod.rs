@@ -15,7 +15,7 @@ mod telling;
 mod tests;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
@@ -126,16 +126,18 @@ pub enum Output {
     MemberUp(Member),
     /// A member does not answer any more.
     MemberDown(Member),
-    /// More than half of the members vanished within five seconds: it is likelier that we are cut off. What was said of
-    /// these members, and what [`Output::MemberDown`] says from now on, is no reason to drop a server: the pool is kept and
-    /// its checks are trusted, until [`Output::CutOffEnds`].
+    /// Nobody answers any more, or more than half of the members vanished within 5 s, and within half a second for each
+    /// member of a larger cluster: it is likelier that we are cut off. What was said of these members, and what
+    /// [`Output::MemberDown`] says from now on, is no reason to drop a server: the pool is kept and its checks are trusted,
+    /// until [`Output::CutOffEnds`].
     CutOff {
-        /// Those who vanished.
+        /// Those who vanished; nobody yet when nobody at all answers.
         vanished: Vec<NodeId>,
         /// Members before, ourselves included.
         of: usize,
     },
-    /// At least half of the members are there again, or ten minutes have passed: what is said of members counts again.
+    /// At least half of the members have been there again for some seconds in which no other one vanished, or all of them
+    /// are, or ten minutes have passed: what is said of members counts again.
     CutOffEnds {
         /// Those who are still gone.
         gone: Vec<NodeId>,
@@ -161,12 +163,13 @@ pub enum Output {
     },
     /// Another balancer tells something of servers: a decision that holds from now on, or a hint to check one.
     Told(Told),
-    /// Somebody's datagrams are dropped for another key, a missing one or another cluster's name. Told at first, and then at
-    /// most once a minute for each reason.
+    /// Somebody's datagrams are dropped for another key, a missing one or another cluster's name
+    /// ([`DropReason::is_about_keys`]), for want of room ([`DropReason::MembersFull`]), or its decisions for their time
+    /// ([`DropReason::Future`]). Told at most once a minute for each reason and host, and of 16 hosts.
     Refused {
         /// Its source.
         from: SocketAddr,
-        /// Why; [`DropReason::is_about_keys`].
+        /// Why.
         reason: DropReason,
         /// The key that it is sealed with, as it says.
         key: Option<KeyId>,
@@ -212,15 +215,18 @@ pub struct Node {
     has_seeds: bool,
     address_is_given: bool,
     pending: Option<Pending>,
-    /// Mismatches of addresses that were reported: one line each is enough.
-    reported: Vec<(SocketAddr, SocketAddr)>,
+    /// Mismatches of addresses that were reported, and when: one line each in an hour is enough.
+    reported: VecDeque<(Duration, SocketAddr, SocketAddr)>,
     /// When we were last told that we are down, and came back.
     renewed: Option<Duration>,
     phase: Phase,
     counters: Counters,
     sealer: Option<Sealer>,
-    /// When a refusal was told last, by reason.
-    refused: BTreeMap<DropReason, Duration>,
+    /// When a refusal was told, by reason and host.
+    refused: BTreeMap<(DropReason, IpAddr), Duration>,
+    /// Unix time in milliseconds, if somebody told it.
+    unix_ms: Option<u64>,
+    challenges: sealing::Challenges,
 }
 
 impl Node {
@@ -253,11 +259,13 @@ impl Node {
             has_seeds,
             address_is_given,
             pending: None,
-            reported: Vec::new(),
+            reported: VecDeque::new(),
             renewed: None,
             phase: Phase::Member,
             counters: Counters::default(),
             refused: BTreeMap::new(),
+            unix_ms: None,
+            challenges: sealing::Challenges::default(),
         }
     }
 
@@ -279,6 +287,12 @@ impl Node {
         if cfg!(debug_assertions) {
             self.check_invariants();
         }
+    }
+
+    /// What the wall clock shows, since the Unix epoch. Decisions of more than a day later are dropped; without it, those of
+    /// the end of time.
+    pub fn set_wall_clock(&mut self, unix: Duration) {
+        self.unix_ms = Some(u64::try_from(unix.as_millis()).unwrap_or(u64::MAX));
     }
 
     /// When [`Input::Tick`] is due next; `None` once we are gone.
@@ -389,6 +403,8 @@ impl Node {
             Err(reason) => return self.counters.dropped(reason),
         };
         self.counters.received(datagram.kind());
+        // Anybody may say hello, and a seed may be ourselves.
+        let is_of_member = !matches!(datagram, Datagram::Hello(_) | Datagram::Welcome(_));
         if !self.phase.is_known() {
             return self.counters.dropped(DropReason::AfterLeave);
         }
@@ -403,8 +419,15 @@ impl Node {
             Datagram::Agreed(agreed) => self.agreed(from, &agreed, out),
             Datagram::Hinted(hinted) => self.hinted(from, hinted, out),
         };
-        if let Err(reason) = outcome {
-            self.counters.dropped(reason);
+        match outcome {
+            Ok(()) if is_of_member => self.heard(),
+            Ok(()) => {}
+            Err(reason) => {
+                self.counters.dropped(reason);
+                if reason == DropReason::MembersFull {
+                    self.complain(from, reason, None, out);
+                }
+            }
         }
     }
 

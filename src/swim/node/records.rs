@@ -1,6 +1,6 @@
 //! Records: ours to the balancers, everybody's to us.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use foca::Identity as _;
 
@@ -14,8 +14,9 @@ use crate::{
     },
 };
 
-/// Most mismatches of addresses that are remembered as reported.
+/// Most mismatches of addresses that are reported in `REPORTED_FOR`, in which none is reported twice.
 const MAX_REPORTED: usize = 64;
+const REPORTED_FOR: Duration = Duration::from_secs(3600);
 
 /// A push that waits for the pool to follow.
 pub(super) struct Awaited {
@@ -152,7 +153,7 @@ impl Node {
         self.send(awaited.to, &Datagram::Acknowledgement(acknowledgement), out);
     }
 
-    /// Reports once that a member is seen elsewhere than it says.
+    /// Reports, once in an hour, that a member is seen elsewhere than it says.
     pub(super) fn report_mismatch(
         &mut self,
         advertised: SocketAddr,
@@ -160,8 +161,12 @@ impl Node {
         ours: bool,
         out: &mut Vec<Output>,
     ) {
-        if !self.reported.contains(&(advertised, observed)) && self.reported.len() < MAX_REPORTED {
-            self.reported.push((advertised, observed));
+        while self.reported.front().is_some_and(|&(at, ..)| at + REPORTED_FOR <= self.now) {
+            self.reported.pop_front();
+        }
+        let is_known = self.reported.iter().any(|&(_, its, seen)| (its, seen) == (advertised, observed));
+        if !is_known && self.reported.len() < MAX_REPORTED {
+            self.reported.push_back((self.now, advertised, observed));
             out.push(Output::AddressMismatch { advertised, observed, ours });
         }
     }

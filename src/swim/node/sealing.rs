@@ -1,6 +1,6 @@
 //! Between the wire and the rest: what is sealed is opened, what is not for us is refused and told.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use super::{Node, Output, Phase, wire};
 use crate::{
@@ -12,8 +12,17 @@ use crate::{
     },
 };
 
-/// Least time from one refusal that is told to the next for the same reason.
+/// Least time from one refusal that is told to the next for the same reason and host.
 const REFUSAL_PAUSE: Duration = Duration::from_secs(60);
+/// Most hosts of which the same is told in that time: a stranger's noise hides no member that lacks the key, and invented
+/// hosts fill no log.
+const MAX_REFUSALS: usize = 16;
+
+/// Most senders that are challenged in `CHALLENGES_PER`, and how often each: a thousand nodes may greet a restarted balancer at
+/// one moment, and each of them says several things before it has heard the first challenge.
+const MAX_CHALLENGED: usize = 1024;
+const MAX_CHALLENGES: u32 = 8;
+const CHALLENGES_PER: Duration = Duration::from_millis(100);
 
 /// How a member's datagrams are sealed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +31,28 @@ pub struct Sealing {
     pub key: KeyId,
     /// All that it accepts, that one included.
     pub accepted: Vec<KeyId>,
+}
+
+/// Counts challenges: whoever has recorded something can have them sent to anybody.
+#[derive(Default)]
+pub(super) struct Challenges {
+    since: Duration,
+    asked: BTreeMap<SocketAddr, u32>,
+}
+
+impl Challenges {
+    fn take(&mut self, now: Duration, to: SocketAddr) -> bool {
+        if now.saturating_sub(self.since) >= CHALLENGES_PER {
+            self.since = now;
+            self.asked.clear();
+        }
+        if self.asked.len() >= MAX_CHALLENGED && !self.asked.contains_key(&to) {
+            return false;
+        }
+        let asked = self.asked.entry(to).or_default();
+        *asked += 1;
+        *asked <= MAX_CHALLENGES
+    }
 }
 
 impl Node {
@@ -56,6 +87,9 @@ impl Node {
                     sealer.give_back(message);
                 }
             }
+            Ok(Opened::Challenge(_)) if !self.challenges.take(self.now, from) => {
+                self.counters.dropped(DropReason::TooMany);
+            }
             Ok(Opened::Challenge(bytes)) => {
                 self.counters.challenges_sent += 1;
                 self.transmit(from, bytes, out);
@@ -88,8 +122,18 @@ impl Node {
     /// sends it sends on.
     fn refuse(&mut self, from: SocketAddr, reason: DropReason, key: Option<KeyId>, out: &mut Vec<Output>) {
         self.counters.dropped(reason);
-        if reason.is_about_keys() && self.refused.get(&reason).is_none_or(|&told| told + REFUSAL_PAUSE <= self.now) {
-            self.refused.insert(reason, self.now);
+        if reason.is_about_keys() {
+            self.complain(from, reason, key, out);
+        }
+    }
+
+    /// Tells why something was dropped, unless it did so for that sender's host lately.
+    pub(super) fn complain(&mut self, from: SocketAddr, reason: DropReason, key: Option<KeyId>, out: &mut Vec<Output>) {
+        self.refused.retain(|_, told| *told + REFUSAL_PAUSE > self.now);
+        let told = self.refused.keys().filter(|(its, _)| *its == reason).count();
+        let subject = (reason, from.ip());
+        if told < MAX_REFUSALS && !self.refused.contains_key(&subject) {
+            self.refused.insert(subject, self.now);
             out.push(Output::Refused { from, reason, key });
         }
     }

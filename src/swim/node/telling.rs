@@ -12,8 +12,8 @@ use crate::{
     swim::{
         DropReason,
         decisions::Due,
-        roster::Standing,
-        telling::{self, Agreed, Decided, Hinted, WireDecision, WireHint},
+        roster::{Entry, Standing},
+        telling::{self, Agreed, Decided, Hinted, TellingError, WireDecision, WireHint},
         wire::Datagram,
     },
 };
@@ -69,10 +69,14 @@ impl Node {
 
     /// Tells the balancers what they lack.
     pub(super) fn push_decisions(&mut self, out: &mut Vec<Output>) {
-        for Due { peer, round, decisions } in self.decisions.due(self.now, telling::fits) {
+        let due = self.decisions.due(self.now, telling::fits);
+        if !due.is_empty() {
+            self.decisions.expire(self.now, |node| self.roster.get(node).is_some());
+        }
+        for Due { peer, round, decisions } in due {
             let Some(entry) = self.roster.get(peer) else { continue };
             let to = self.contacts.path(entry.identity.addr());
-            let decisions = decisions.into_iter().map(WireDecision).collect();
+            let decisions = decisions.into_iter().map(WireDecision::from).collect();
             self.send(to, &Datagram::Decided(Decided { sender: *self.identity(), round, decisions }), out);
         }
     }
@@ -81,16 +85,34 @@ impl Node {
     pub(super) fn decided(&mut self, from: SocketAddr, told: Decided, out: &mut Vec<Output>) -> Result<(), DropReason> {
         let Decided { sender, round, decisions } = told;
         self.believe(sender, from, out)?;
-        for WireDecision(decision) in decisions {
+        for decision in decisions {
+            let decision = match decision.check(self.unix_ms) {
+                Ok(decision) => decision,
+                Err(error) => {
+                    self.disbelieve(from, &error, out);
+                    continue;
+                }
+            };
             if !self.is_about_the_departed(&decision)
                 && self.decisions.merge(self.now, &decision, Some(sender.node_id()))
             {
                 out.push(Output::Told(Told::Decision(decision)));
             }
         }
-        let agreed = Agreed { sender: *self.identity(), round, digest: self.decisions.digest() };
+        let agreed = Agreed { sender: *self.identity(), round, digest: self.digest() };
         self.send(from, &Datagram::Agreed(agreed), out);
         Ok(())
+    }
+
+    /// A decision is dropped, without the others that came along.
+    fn disbelieve(&mut self, from: SocketAddr, error: &TellingError, out: &mut Vec<Output>) {
+        match error {
+            TellingError::Time => {
+                self.counters.dropped(DropReason::Future);
+                self.complain(from, DropReason::Future, None, out);
+            }
+            TellingError::Name(_) | TellingError::Weight(_) => self.counters.dropped(DropReason::Malformed),
+        }
     }
 
     /// A balancer holds what it was told.
@@ -103,7 +125,8 @@ impl Node {
         let &Agreed { sender, round, digest } = agreed;
         self.believe(sender, from, out)?;
         let since = self.decisions.waiting_since();
-        if !self.decisions.acknowledged(self.now, sender.node_id(), round, digest) {
+        let is_equal = digest == self.digest();
+        if !self.decisions.acknowledged(self.now, sender.node_id(), round, is_equal) {
             return Err(DropReason::Unsolicited);
         }
         if let (Some(since), None) = (since, self.decisions.waiting_since()) {
@@ -137,6 +160,11 @@ impl Node {
             return Err(DropReason::NotAMember);
         }
         Ok(())
+    }
+
+    /// What we compare with other balancers.
+    pub(super) fn digest(&self) -> u64 {
+        self.decisions.digest(|node| self.roster.get(node).is_some_and(Entry::is_alive))
     }
 
     /// Somebody has not heard yet that the node has left.

@@ -37,7 +37,7 @@
 //!   there only until the address which the member advertises answers, that is for one round trip; and never when the
 //!   member was reached by that before ([`super::contact`]). Where it does not answer there is no other way anyhow.
 //! - **Memory and work**: what is not authentic leaves no state. Windows are bounded by [`MAX_SENDERS`]; a challenge is never
-//!   longer than what causes it.
+//!   longer than what causes it, and their number is limited.
 //!
 //! Why no time stamps? Clocks of containers and machines that wake up are wrong by hours, and a cluster must not fall apart
 //! for that.

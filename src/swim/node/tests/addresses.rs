@@ -16,6 +16,21 @@ fn a_member_that_advertises_an_address_at_which_nobody_sees_it_is_told_so_once()
 }
 
 #[test]
+fn mismatches_without_end_fill_no_log_and_hide_a_later_one_for_an_hour_at_most() {
+    let mut net = Net::default();
+    net.start(Role::Balancer, B, &[]);
+    let mut report = |now, port| {
+        let node = &mut net.host_mut(B).node;
+        node.now = now;
+        let mut out = Vec::new();
+        node.report_mismatch(addr("192.0.2.5:7946"), SocketAddr::new(addr(B).ip(), port), false, &mut out);
+        out.len()
+    };
+    let noise: usize = (1..1000).map(|port| report(ms(1000), port)).sum();
+    assert_eq!((noise, report(ms(3_600_000), 1000), report(ms(3_601_000), 1000)), (64, 0, 1));
+}
+
+#[test]
 fn a_guessed_address_gives_way_to_the_one_that_leads_to_the_seed_which_answers() {
     let mut net = Net::default();
     net.start(Role::Balancer, B, &[]);

@@ -71,7 +71,7 @@ fn sealed_nodes_join_and_keep_their_balancer_although_a_fifth_of_all_datagrams_i
 }
 
 #[test]
-fn members_with_another_key_name_or_none_do_not_join_and_it_is_told_once_a_minute() {
+fn members_with_another_key_name_or_none_do_not_join_and_it_is_told_of_each_host_once_a_minute() {
     for (theirs, reason) in [
         (secret(&[2], "lb"), DropReason::UnknownKey),
         (secret(&[1], "other"), DropReason::NotAuthentic),
@@ -86,9 +86,9 @@ fn members_with_another_key_name_or_none_do_not_join_and_it_is_told_once_a_minut
             net.host(B).log.iter().filter(|(_, output)| told(output)).count()
         };
         net.run(ms(50_000));
-        assert_eq!((told(&net), net.host(B).node.members().len()), (1, 1), "{reason:?}");
+        assert_eq!((told(&net), net.host(B).node.members().len()), (3, 1), "{reason:?}");
         net.run(ms(60_000));
-        assert_eq!(told(&net), 2, "{reason:?}");
+        assert_eq!(told(&net), 6, "{reason:?}");
     }
     let mut net = Net::default();
     net.start(Role::Balancer, B, &[]);
@@ -97,6 +97,43 @@ fn members_with_another_key_name_or_none_do_not_join_and_it_is_told_once_a_minut
     net.run(ms(1000));
     let told = |output: &Output| matches!(output, Output::Refused { reason: DropReason::Sealed, key: Some(_), .. });
     assert!(net.host(B).saw(told).is_some());
+}
+
+#[test]
+fn a_strangers_noise_hides_no_member_that_lacks_the_key_and_invented_hosts_fill_no_log() {
+    let mut net = Net { secret: secret(&[1], "lb"), ..Net::default() };
+    net.start(Role::Balancer, B, &[]);
+    let sender = *net.host(B).node.identity();
+    let hello = Datagram::Hello(wire::Hello { nonce: 1, sender }).encode().unwrap();
+    let told_of = |net: &Net, host: IpAddr| {
+        let told =
+            |(_, output): &&(Duration, Output)| matches!(output, Output::Refused { from, .. } if from.ip() == host);
+        net.host(B).log.iter().filter(told).count()
+    };
+    for port in 1..1000 {
+        let from = SocketAddr::new(addr("10.6.6.6:666").ip(), port);
+        net.give(B, Input::Datagram { from, bytes: &hello });
+    }
+    net.give(B, Input::Datagram { from: addr(N[0]), bytes: &hello });
+    assert_eq!([addr("10.6.6.6:666"), addr(N[0])].map(|from| told_of(&net, from.ip())), [1, 1]);
+    for host in 0..1000_u16 {
+        let [a, b] = host.to_be_bytes();
+        net.give(B, Input::Datagram { from: SocketAddr::from(([11, 0, a, b], 7946)), bytes: &hello });
+    }
+    let refused = |(_, output): &&(Duration, Output)| matches!(output, Output::Refused { .. });
+    assert_eq!(net.host(B).log.iter().filter(refused).count(), 16);
+}
+
+#[test]
+fn a_recording_has_few_challenges_sent_to_whomever_its_bearer_names() {
+    let (mut net, _) = cluster_with(secret(&[1], "lb"), 1);
+    let recorded = net.trace.clone();
+    net.start(Role::Balancer, "10.0.0.2:7946", &[]);
+    for bytes in recorded.iter().filter(|bytes| bytes.len() > 100).cycle().take(500) {
+        net.give("10.0.0.2:7946", Input::Datagram { from: addr("10.6.6.6:666"), bytes });
+    }
+    let counters = net.host("10.0.0.2:7946").node.counters();
+    assert_eq!((counters.challenges_sent, counters.dropped[&DropReason::TooMany]), (8, 492));
 }
 
 #[test]

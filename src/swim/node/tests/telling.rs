@@ -30,7 +30,7 @@ fn told(net: &Net, at: &str) -> Option<Decision> {
 }
 
 fn agree(net: &Net) -> bool {
-    let digest = |at: &&str| net.host(at).node.decisions.digest();
+    let digest = |at: &&str| net.host(at).node.digest();
     BALANCERS
         .iter()
         .all(|at| digest(at) == digest(&BALANCERS[0]) && net.host(at).node.decisions.waiting_since().is_none())
@@ -64,9 +64,7 @@ fn a_decision_arrives_although_half_of_all_datagrams_are_lost() {
         let drain = decision(fixed(), AdminState::Drain, None, ids[0]);
         net.give(BALANCERS[0], Input::Tell(Told::Decision(drain.clone())));
         net.wait(ms(10_000), "telling", |net| {
-            BALANCERS[1..]
-                .iter()
-                .all(|at| net.host(at).node.decisions.digest() == net.host(BALANCERS[0]).node.decisions.digest())
+            BALANCERS[1..].iter().all(|at| net.host(at).node.digest() == net.host(BALANCERS[0]).node.digest())
         });
     }
 }
@@ -118,6 +116,28 @@ fn what_was_decided_about_a_node_is_forgotten_once_it_has_left() {
 }
 
 #[test]
+fn balancers_agree_although_one_saw_the_node_leave_and_others_saw_it_fail_and_forget_it_in_the_end() {
+    let mut net = Net::default();
+    let ids = balancers(&mut net);
+    let node = net.start(Role::Node, N[0], &[BALANCERS[0]]);
+    net.run(ms(2000));
+    let about = |server| Input::Tell(Told::Decision(decision(server, AdminState::Drain, None, ids[0])));
+    net.give(BALANCERS[0], about(ServerKey::Node(node)));
+    net.give(BALANCERS[0], about(fixed()));
+    net.wait(ms(50), "agreeing", |net| agree(net) && net.host(BALANCERS[2]).node.decisions.len() == 2);
+    net.part(&[N[0].into()], &[BALANCERS[1].into(), BALANCERS[2].into()], true);
+    net.give(N[0], Input::Leave);
+    net.run(ms(30_000));
+    net.kill(N[0]);
+    let held = |net: &Net| BALANCERS.map(|at| net.host(at).node.decisions.len());
+    assert_eq!(held(&net), [1, 2, 2]);
+    assert!(agree(&net));
+    net.is_traced = false;
+    net.run(ms(4_300_000));
+    assert_eq!(held(&net), [1, 1, 1], "the node is off the list");
+}
+
+#[test]
 fn a_hint_goes_to_every_balancer_once_and_a_flood_of_them_is_stopped() {
     let mut net = Net::default();
     balancers(&mut net);
@@ -133,6 +153,31 @@ fn a_hint_goes_to_every_balancer_once_and_a_flood_of_them_is_stopped() {
 }
 
 #[test]
+fn a_decision_of_the_far_future_is_dropped_told_of_and_does_not_hold_up_the_others() {
+    let mut net = Net::default();
+    let ids = balancers(&mut net);
+    let sender = *net.host(BALANCERS[0]).node.identity();
+    let good = decision(fixed(), AdminState::Drain, None, ids[0]);
+    let mut bad = decision(ServerKey::Node(NodeId(9)), AdminState::Drain, None, ids[0]);
+    for at in [host::EPOCH + 25 * 3_600_000, Stamp::LATEST, u64::MAX] {
+        bad.stamp.at = at;
+        let decisions = [&bad, &good].map(|decision| crate::swim::telling::WireDecision::from(decision.clone())).into();
+        let decided = crate::swim::telling::Decided { sender, round: 1, decisions };
+        let bytes = Datagram::Decided(decided).encode().unwrap();
+        net.give(BALANCERS[1], Input::Datagram { from: addr(BALANCERS[0]), bytes: &bytes });
+    }
+    net.run(ms(1000));
+    for at in &BALANCERS[1..] {
+        assert_eq!((told(&net, at), net.host(at).node.decisions.len()), (Some(good.clone()), 1));
+    }
+    let host = net.host(BALANCERS[1]);
+    assert_eq!(host.node.counters().dropped[&DropReason::Future], 3);
+    let refused =
+        |(_, output): &&(Duration, Output)| matches!(output, Output::Refused { reason: DropReason::Future, .. });
+    assert_eq!(host.log.iter().filter(refused).count(), 1, "once a minute");
+}
+
+#[test]
 fn nodes_and_strangers_decide_nothing() {
     let mut net = Net::default();
     let ids = balancers(&mut net);
@@ -141,7 +186,7 @@ fn nodes_and_strangers_decide_nothing() {
     let drain = decision(fixed(), AdminState::Drain, None, ids[0]);
     net.give(N[0], Input::Tell(Told::Decision(drain.clone())));
     let wire = |sender: Identity| {
-        let decisions = vec![crate::swim::telling::WireDecision(drain.clone())];
+        let decisions = vec![crate::swim::telling::WireDecision::from(drain.clone())];
         Datagram::Decided(crate::swim::telling::Decided { sender, round: 1, decisions }).encode().unwrap()
     };
     let of_node = Identity::new(addr(N[0]), 1_700_000_000_000, node, Role::Node).unwrap();
