@@ -71,6 +71,8 @@ pub struct Link {
     body: Decoder,
     /// Whether the exchange in progress, or the last one, leaves the connection as it found it.
     keep_alive: bool,
+    /// Whether the server took no more of the request. The system tells of a reset once, and the write has heard it.
+    was_refused: bool,
     /// Bytes that the last read brought: the next one is likely to bring as many.
     last_read: usize,
 }
@@ -88,6 +90,7 @@ impl Link {
             interim: 0,
             body: Decoder::Length(0),
             keep_alive: true,
+            was_refused: false,
             last_read: 0,
         })
     }
@@ -97,6 +100,7 @@ impl Link {
         self.method.clone_from(&parts.method);
         self.interim = 0;
         self.keep_alive = false;
+        self.was_refused = false;
         self.may_be_head = false;
         self.outbox.head(parts, framing);
     }
@@ -126,7 +130,9 @@ impl Link {
     /// # Errors
     /// When the server takes no more; it may have answered all the same.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.outbox.poll_flush(&mut self.stream, &self.traffic, cx)
+        let flushed = self.outbox.poll_flush(&mut self.stream, &self.traffic, cx);
+        self.was_refused |= matches!(flushed, Poll::Ready(Err(_)));
+        flushed
     }
 
     /// Reads the head of a response: one in between (1xx) or the final one.
@@ -194,7 +200,9 @@ impl Link {
                 Ok(more) if !more.is_empty() => self.rest = more,
                 end => {
                     self.keep_alive = false;
-                    let whole = end.is_ok() && self.body.may_end_here();
+                    // A reset may have thrown away what had not arrived, and looks like an end once a write has met it.
+                    let is_certain = self.body.is_done() || !self.was_refused;
+                    let whole = end.is_ok() && self.body.may_end_here() && is_certain;
                     return Poll::Ready(if whole { None } else { Some(Err(ReadError::Broken)) });
                 }
             }

@@ -72,7 +72,7 @@ fn a_new_agent_beside_an_app_that_lost_its_own_takes_it_over_without_a_failed_re
         let head = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
         Closed(if is_check { wire.send(head) } else { wire.send(ok("app")) }.is_err())
     });
-    for gossip in [format!("127.0.0.1:{}", free_port()), "127.0.0.1:0".to_owned()] {
+    for gossip in [format!("--gossip=127.0.0.1:{}", free_port()), "--gossip=127.0.0.1:0".to_owned()] {
         let mut first = beside("s1", &balancer.as_seed(), &origin, &[&gossip]);
         wait_until("the app serves", PATIENCE, || balancer.visit("").0 == "app");
         let (_, cookie) = balancer.visit("");
