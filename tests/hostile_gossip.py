@@ -38,8 +38,10 @@ def main(lb, variant, count, directory):
 def attack(children, variant, count, directory, chance, seed):
     keys = [f"--cluster-key-file={directory}/key"] if variant == "sealed" else []
     third, app = Counting(), Answering()
-    balancer = Balancer(children, keys)
-    relay = Relay(balancer.gossip)
+    relay = Relay()
+    # Members speak straight with each other where they can: as long as the relay is what the balancer advertises, they can't.
+    balancer = Balancer(children, [f"--advertise=127.0.0.1:{relay.port}", *keys])
+    relay.target = balancer.gossip
     children.start(
         "node", "agent", f"--join=127.0.0.1:{relay.port}", "--gossip=127.0.0.1:0", "--name=s1", f"--port={app.port}", *keys
     )
@@ -237,8 +239,8 @@ class Balancer:
 class Relay:
     """Between the node and the balancer. It keeps what the node says: true datagrams of a member."""
 
-    def __init__(self, target):
-        self.target, self.recorded = target, []
+    def __init__(self):
+        self.target, self.recorded = None, []
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.bind(("127.0.0.1", 0))
         self.port = self.socket.getsockname()[1]
