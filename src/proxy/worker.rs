@@ -77,8 +77,7 @@ pub struct Worker {
 /// How often idle connections are looked through for ones that servers closed.
 const SWEEP: Duration = Duration::from_secs(5);
 /// How often client connections are looked through for ones that can give memory back; also how long they must have been
-/// idle. Short, because the allocator keeps much of what the connections of one such time took together; to start anew
-/// costs a connection less than a tenth of a request.
+/// idle. Short, because the allocator keeps much of what the connections of one such time took together.
 const REST_AFTER: Duration = Duration::from_millis(250);
 /// Least time between two complaints about connections.
 const COMPLAINTS: Duration = Duration::from_secs(10);
