@@ -80,7 +80,7 @@ pub fn join(
     let (secret, mut keys) = watched_keys(key_source, cluster)?;
     let seeds = seeds(&join);
     let config = cluster::Config { role: Role::Node, advertise: advertised(advertise), seeds, record, secret };
-    let (member, run) = cluster::join(tokio::net::UdpSocket::from_std(socket)?, config, Names, NoDirectory)?;
+    let (member, run) = cluster::join(socket, config, Names, NoDirectory)?;
     let rotated = member.clone();
     let rotate = async move {
         loop {

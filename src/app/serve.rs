@@ -400,7 +400,7 @@ fn join_cluster(
         secret: cluster::cluster_secret(gossip.keys.clone(), gossip.cluster.clone()),
     };
     let directory = PoolDirectory { registry: Arc::clone(registry) };
-    Ok(cluster::join(tokio::net::UdpSocket::from_std(socket)?, config, Names, directory)?)
+    Ok(cluster::join(socket, config, Names, directory)?)
 }
 
 fn member_name(gossip: &Gossip) -> Result<ServerName, NameError> {

@@ -4,14 +4,13 @@ use std::{
     collections::VecDeque,
     future::Future,
     io,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, SocketAddr, UdpSocket},
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use rand::{SeedableRng, rngs::StdRng};
 use tokio::{
-    net::UdpSocket,
     sync::{mpsc, oneshot},
     time::{Duration, Instant},
 };
@@ -19,27 +18,25 @@ use tokio::{
 use super::{
     Directory, Member, Resolve, Seed, Totals, View,
     address::{default_ip, local_ip_toward},
+    clock::Clock,
     directory::is_node,
     events::Watchers,
     handle::Command,
     log,
     resolve::{Lookup, look_up},
+    socket::Socket,
 };
 use crate::{
     model::{ClusterSecret, NodeId},
     swim::{Identity, IdentityError, Input, Node, NodeConfig, Output, RecordError, Role, ServiceRecord, canonical},
 };
 
-/// What the core's clock advances by at most in one turn.
-const LONGEST_TURN: Duration = Duration::from_millis(250);
-/// Longest sleep: below [`LONGEST_TURN`], so that the clock of an idle member does not fall behind.
-const LONGEST_SLEEP: Duration = Duration::from_millis(200);
+/// Longest sleep, when nothing is due.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 /// Datagrams read in one turn at most, so that a flood can't stop the timers.
 const BATCH: usize = 1024;
 /// Longest UDP datagram; what is longer than ours is to be counted, not cut off.
 const BUFFER: usize = 64 * 1024;
-/// Wanted size of the kernel's buffer: a thousand nodes may greet a restarted balancer at one moment.
-const KERNEL_BUFFER: usize = 1024 * 1024;
 
 /// How a member takes part.
 #[derive(Clone, Debug)]
@@ -60,8 +57,8 @@ pub struct Config {
 /// Why a member can't start.
 #[derive(Debug, thiserror::Error)]
 pub enum JoinError {
-    /// The socket has no address.
-    #[error("the gossip socket has no address: {0}")]
+    /// The socket can't be used.
+    #[error("the gossip socket can't be used: {0}")]
     Socket(#[source] io::Error),
     /// The advertised address can't be dialled.
     #[error("can't advertise: {0}")]
@@ -84,14 +81,11 @@ pub fn join<R: Resolve, D: Directory>(
 ) -> Result<(Member, impl Future<Output = ()>), JoinError> {
     let Config { role, advertise, seeds, record, secret } = config;
     record.check()?;
-    let bound = socket.local_addr().map_err(JoinError::Socket)?;
-    let (address, address_is_given) = advertised(bound, advertise);
+    let socket = Socket::new(socket).map_err(JoinError::Socket)?;
+    let (address, address_is_given) = advertised(socket.bound(), advertise);
     let node_id = NodeId(rand::random());
     let generation = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis());
     let identity = Identity::new(address, u64::try_from(generation).unwrap_or(u64::MAX), node_id, role)?;
-    if let Err(error) = socket2::SockRef::from(&socket).set_recv_buffer_size(KERNEL_BUFFER) {
-        tracing::debug!(%error, "the gossip socket keeps its small buffer");
-    }
     tracing::info!(address = %identity.address(), %role, node_id = %node_id, "cluster member started");
     let has_key = secret.is_some();
     let node_config = NodeConfig { identity, address_is_given, has_seeds: !seeds.is_empty(), record, secret };
@@ -100,7 +94,6 @@ pub fn join<R: Resolve, D: Directory>(
     let driver = Driver {
         role,
         socket,
-        is_dual_stack: bound.is_ipv6(),
         node,
         clock: Clock::new(Instant::now()),
         directory,
@@ -128,9 +121,7 @@ fn advertised(bound: SocketAddr, given: Option<SocketAddr>) -> (SocketAddr, bool
 
 struct Driver<D> {
     role: Role,
-    socket: UdpSocket,
-    /// An IPv6 socket, which writes IPv4 addresses as mapped ones.
-    is_dual_stack: bool,
+    socket: Socket,
     node: Node,
     clock: Clock,
     directory: D,
@@ -153,9 +144,9 @@ impl<D: Directory> Driver<D> {
         while !self.gone {
             self.clock.advance(Instant::now());
             self.node.set_wall_clock(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
-            self.drain_socket(&mut buffer).await;
-            if self.node.next_deadline().is_some_and(|deadline| deadline <= self.clock.time) {
-                self.feed(Input::Tick).await;
+            self.drain_socket(&mut buffer);
+            if self.node.next_deadline().is_some_and(|deadline| deadline <= self.clock.time()) {
+                self.feed(Input::Tick);
             }
             if self.node.is_drained() {
                 release(&mut self.drains);
@@ -169,40 +160,43 @@ impl<D: Directory> Driver<D> {
             if self.gone {
                 break;
             }
-            let until = self.node.next_deadline().map_or(LONGEST_SLEEP, |at| at.saturating_sub(self.clock.time));
+            self.clock.advance(Instant::now());
+            let until = self.node.next_deadline().map_or(LONGEST_SLEEP, |at| at.saturating_sub(self.clock.time()));
+            let sleep = until.min(LONGEST_SLEEP);
+            self.clock.sleeps(sleep);
             tokio::select! {
                 biased;
                 request = requests.recv(), if has_handles => match request {
                     Some(request) => {
                         self.clock.advance(Instant::now());
-                        self.obey(request).await;
+                        self.obey(request);
                     }
                     None => has_handles = false,
                 },
                 Some((position, outcome)) = lookups.next(), if !lookups.is_empty() => {
                     let addresses = self.lookups[position].finished(Instant::now(), outcome);
                     self.clock.advance(Instant::now());
-                    self.feed(Input::SeedsResolved(addresses)).await;
+                    self.feed(Input::SeedsResolved(addresses));
                 }
                 readable = self.socket.readable() => if let Err(error) = readable {
                     tracing::error!(%error, "the gossip socket is broken, the cluster member stops");
                     return;
                 },
-                () = tokio::time::sleep(until.min(LONGEST_SLEEP)) => {}
+                () = tokio::time::sleep(sleep) => {}
             }
         }
         release(&mut self.leavers);
     }
 
-    async fn drain_socket(&mut self, buffer: &mut [u8]) {
+    fn drain_socket(&mut self, buffer: &mut [u8]) {
         for _ in 0..BATCH {
-            match self.socket.try_recv_from(buffer) {
+            match self.socket.try_receive(buffer) {
                 Ok((length, from)) => {
                     let bytes = buffer.get(..length).unwrap_or_default();
                     for lookup in &mut self.lookups {
                         lookup.heard(canonical(from));
                     }
-                    self.feed(Input::Datagram { from, bytes }).await;
+                    self.feed(Input::Datagram { from, bytes });
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) => {
@@ -214,30 +208,30 @@ impl<D: Directory> Driver<D> {
         }
     }
 
-    async fn obey(&mut self, command: Command) {
+    fn obey(&mut self, command: Command) {
         // Whoever asked may have stopped waiting; then nobody misses the answer.
         match command {
             Command::SetState(state) => {
                 let record = ServiceRecord { state, ..self.node.record().clone() };
-                self.feed(Input::SetRecord(record)).await;
+                self.feed(Input::SetRecord(record));
             }
-            Command::SetRecord(record) => self.feed(Input::SetRecord(*record)).await,
+            Command::SetRecord(record) => self.feed(Input::SetRecord(*record)),
             Command::Members(answer) => drop(answer.send(self.node.members())),
             Command::View(answer) => {
-                let (now, members, census) = (self.clock.time, self.node.members(), self.node.census());
+                let (now, members, census) = (self.clock.time(), self.node.members(), self.node.census());
                 drop(answer.send(View { now, members, census, totals: self.totals() }));
             }
-            Command::Tell(told) => self.feed(Input::Tell(told)).await,
+            Command::Tell(told) => self.feed(Input::Tell(told)),
             Command::Watch(answer) => drop(answer.send(self.watchers.add(&self.node))),
             Command::DrainProgress(answer) => drop(answer.send(self.node.drain_progress())),
             Command::Drained(answer) => self.drains.push(answer),
             Command::SetKeys(keys) => {
                 log::rotated(&keys);
-                self.feed(Input::SetKeys(keys)).await;
+                self.feed(Input::SetKeys(keys));
             }
             Command::Leave(answer) => {
                 self.leavers.push(answer);
-                self.feed(Input::Leave).await;
+                self.feed(Input::Leave);
             }
         }
     }
@@ -248,23 +242,23 @@ impl<D: Directory> Driver<D> {
     }
 
     /// Hands something to the core and does what it wants, which may be answered with more.
-    async fn feed(&mut self, input: Input<'_>) {
+    fn feed(&mut self, input: Input<'_>) {
         let mut out = Vec::new();
-        self.node.handle(self.clock.time, input, &mut out);
+        self.node.handle(self.clock.time(), input, &mut out);
         let mut todo = VecDeque::from(out);
         while let Some(output) = todo.pop_front() {
-            if let Some(answer) = self.perform(output).await {
+            if let Some(answer) = self.perform(output) {
                 let mut out = Vec::new();
-                self.node.handle(self.clock.time, answer, &mut out);
+                self.node.handle(self.clock.time(), answer, &mut out);
                 todo.extend(out);
             }
         }
     }
 
-    async fn perform(&mut self, output: Output) -> Option<Input<'static>> {
+    fn perform(&mut self, output: Output) -> Option<Input<'static>> {
         self.watchers.observe(&self.node, &output);
         match output {
-            Output::Send { to, bytes } => self.send(to, &bytes).await,
+            Output::Send { to, bytes } => self.send(to, &bytes),
             Output::ResolveSeeds => {
                 for (position, lookup) in self.lookups.iter_mut().enumerate() {
                     if !std::mem::replace(&mut lookup.running, true) {
@@ -312,7 +306,7 @@ impl<D: Directory> Driver<D> {
                     self.directory.replaced(member.node_id);
                 }
             }
-            Output::Renewed(identity) => self.renewals.happened(self.clock.time, &identity),
+            Output::Renewed(identity) => self.renewals.happened(self.clock.time(), &identity),
             Output::Identified(identity) => log::identified(&identity),
             Output::AddressMismatch { advertised, observed, ours } => log::mismatch(advertised, observed, ours),
             Output::Told(told) => self.directory.told(told),
@@ -326,32 +320,11 @@ impl<D: Directory> Driver<D> {
         local_ip_toward(toward).inspect_err(|error| tracing::debug!(%toward, %error, "no local address")).ok()
     }
 
-    async fn send(&mut self, to: SocketAddr, bytes: &[u8]) {
-        let to = match to {
-            SocketAddr::V4(v4) if self.is_dual_stack => SocketAddr::from((v4.ip().to_ipv6_mapped(), v4.port())),
-            SocketAddr::V4(_) | SocketAddr::V6(_) => to,
-        };
-        if let Err(error) = self.socket.send_to(bytes, to).await {
+    fn send(&mut self, to: SocketAddr, bytes: &[u8]) {
+        if let Err(error) = self.socket.send(to, bytes) {
             self.totals.send_errors += 1;
             tracing::debug!(%to, %error, "a datagram was not sent");
         }
-    }
-}
-
-/// The core's time, which never advances by more than a turn may take: it stands still while the process does.
-struct Clock {
-    time: Duration,
-    turned: Instant,
-}
-
-impl Clock {
-    fn new(now: Instant) -> Self {
-        Self { time: Duration::ZERO, turned: now }
-    }
-
-    fn advance(&mut self, now: Instant) {
-        self.time += now.duration_since(self.turned).min(LONGEST_TURN);
-        self.turned = now;
     }
 }
 
@@ -365,17 +338,6 @@ fn release(waiting: &mut Vec<oneshot::Sender<()>>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_process_that_was_paused_for_a_minute_sees_a_quarter_of_a_second() {
-        let start = Instant::now();
-        let mut clock = Clock::new(start);
-        clock.advance(start + Duration::from_millis(200));
-        assert_eq!(clock.time, Duration::from_millis(200));
-        clock.advance(start + Duration::from_secs(60));
-        assert_eq!(clock.time, Duration::from_millis(450));
-        assert!(LONGEST_SLEEP < LONGEST_TURN, "an idle member's clock keeps up");
-    }
 
     #[test]
     fn a_given_address_is_advertised_else_that_of_the_socket_else_a_guess() {

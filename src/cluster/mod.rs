@@ -5,11 +5,12 @@
 //! what people and their scripts are told (the log, [`Event`]s). Why does it spawn nothing? [`join`] returns a handle and
 //! a future, and whoever joins decides which thread runs it and when it ends: `app`, or [`crate::agent::Membership`].
 //!
-//! The clock of the core advances by at most 250 ms in one turn of the loop, and each turn empties the socket before any
-//! timer fires: a process that was stopped for a minute first reads what the others said meanwhile, and accuses nobody of
+//! The clock of the core advances by no more than the loop meant to sleep, and each turn empties the socket before any timer
+//! fires: a process that was stopped for a minute first reads what the others said meanwhile, and accuses nobody of
 //! a silence that was its own (the concern of Dadgar, Phillips, Currey: "Lifeguard", DSN-W 2018).
 
 mod address;
+mod clock;
 mod directory;
 mod driver;
 mod events;
@@ -18,6 +19,7 @@ mod keys;
 mod log;
 mod names;
 mod resolve;
+mod socket;
 #[cfg(test)]
 mod tests;
 

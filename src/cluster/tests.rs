@@ -3,12 +3,12 @@
 use std::{
     cell::RefCell,
     collections::BTreeMap,
-    net::SocketAddr,
+    net::{SocketAddr, UdpSocket},
     rc::Rc,
     time::{Duration, Instant},
 };
 
-use tokio::{net::UdpSocket, task::LocalSet};
+use tokio::task::LocalSet;
 
 use super::*;
 use crate::{
@@ -84,8 +84,8 @@ impl Resolve for NoNames {
     }
 }
 
-async fn bind(address: &str) -> (UdpSocket, SocketAddr) {
-    let socket = UdpSocket::bind(address).await.unwrap();
+fn bind(address: &str) -> (UdpSocket, SocketAddr) {
+    let socket = UdpSocket::bind(address).unwrap();
     let address = socket.local_addr().unwrap();
     (socket, address)
 }
@@ -109,7 +109,7 @@ fn start<D: Directory + 'static>(
 }
 
 async fn node(name: &str, seed: SocketAddr) -> (Member, tokio::task::JoinHandle<()>) {
-    start(bind("127.0.0.1:0").await.0, config(Role::Node, name, &[seed]), NoNames, NoDirectory)
+    start(bind("127.0.0.1:0").0, config(Role::Node, name, &[seed]), NoNames, NoDirectory)
 }
 
 /// Polls until the condition holds; how long it took.
@@ -131,7 +131,7 @@ fn run(test: impl Future<Output = ()>) {
 #[test]
 fn nodes_join_a_balancer_drain_and_leave() {
     run(async {
-        let (socket, balancer) = bind("127.0.0.1:0").await;
+        let (socket, balancer) = bind("127.0.0.1:0");
         let pool = Pool::default();
         let (at_balancer, _) = start(socket, config(Role::Balancer, "lb1", &[]), NoNames, pool.clone());
         let (first, ended) = node("web1", balancer).await;
@@ -164,11 +164,11 @@ fn nodes_join_a_balancer_drain_and_leave() {
 #[test]
 fn a_balancer_that_starts_after_its_nodes_and_is_killed_and_restarted_finds_them() {
     run(async {
-        let (socket, balancer) = bind("127.0.0.1:0").await;
+        let (socket, balancer) = bind("127.0.0.1:0");
         drop(socket);
         let _nodes = (node("web1", balancer).await, node("web2", balancer).await);
         for _ in 0..2 {
-            let (socket, _) = bind(&balancer.to_string()).await;
+            let (socket, _) = bind(&balancer.to_string());
             let pool = Pool::default();
             let (_member, running) = start(socket, config(Role::Balancer, "lb1", &[]), NoNames, pool.clone());
             let took = wait("the balancer finds both", async || pool.names() == ["web1", "web2"]).await;
@@ -182,7 +182,7 @@ fn a_balancer_that_starts_after_its_nodes_and_is_killed_and_restarted_finds_them
 #[test]
 fn a_killed_node_is_reported_down() {
     run(async {
-        let (socket, balancer) = bind("127.0.0.1:0").await;
+        let (socket, balancer) = bind("127.0.0.1:0");
         let pool = Pool::default();
         let (_member, _) = start(socket, config(Role::Balancer, "lb1", &[]), NoNames, pool.clone());
         let (_node, running) = node("web1", balancer).await;
@@ -196,13 +196,13 @@ fn a_killed_node_is_reported_down() {
 #[test]
 fn a_name_that_does_not_exist_yet_is_tried_until_it_does_and_another_one_that_hangs_does_not_disturb() {
     run(async {
-        let (socket, address) = bind("127.0.0.1:0").await;
+        let (socket, address) = bind("127.0.0.1:0");
         let pool = Pool::default();
         let (_member, _) = start(socket, config(Role::Balancer, "lb1", &[]), NoNames, pool.clone());
         let mut config = config(Role::Node, "web1", &[]);
         config.seeds = vec![Seed { host: "gone".into(), port: 1 }, Seed { host: "ha".into(), port: address.port() }];
         let names = Names { name: "ha", address, failures: RefCell::new(3) };
-        let (_node, _) = start(bind("127.0.0.1:0").await.0, config, names, NoDirectory);
+        let (_node, _) = start(bind("127.0.0.1:0").0, config, names, NoDirectory);
         wait("it is in the pool", async || pool.names() == ["web1"]).await;
     });
 }
@@ -210,11 +210,11 @@ fn a_name_that_does_not_exist_yet_is_tried_until_it_does_and_another_one_that_ha
 #[test]
 fn sockets_bound_to_all_addresses_of_both_families_find_each_other() {
     run(async {
-        let (socket, bound) = bind("[::]:0").await;
+        let (socket, bound) = bind("[::]:0");
         let pool = Pool::default();
         let (at_balancer, _) = start(socket, config(Role::Balancer, "lb1", &[]), NoNames, pool.clone());
         let seed = SocketAddr::from(([127, 0, 0, 1], bound.port()));
-        let (_node, _) = start(bind("[::]:0").await.0, config(Role::Node, "web1", &[seed]), NoNames, NoDirectory);
+        let (_node, _) = start(bind("[::]:0").0, config(Role::Node, "web1", &[seed]), NoNames, NoDirectory);
         wait("it is in the pool", async || pool.names() == ["web1"]).await;
         let server = pool.0.borrow().servers.values().next().unwrap().1;
         assert_eq!(server, SocketAddr::from(([127, 0, 0, 1], 3000)), "by the way on which it was dialled");
@@ -239,20 +239,20 @@ fn by_name(role: Role, name: &str) -> Config {
 
 /// An address where nobody answers.
 async fn nobody(at: &str) -> SocketAddr {
-    bind(at).await.1
+    bind(at).1
 }
 
 #[test]
 fn every_address_of_a_name_is_tried_and_one_seed_that_is_gone_for_good_is_none_the_matter() {
     run(async {
-        let (socket, balancer) = bind("127.0.0.1:0").await;
+        let (socket, balancer) = bind("127.0.0.1:0");
         let pool = Pool::default();
         let (_balancer, _) = start(socket, config(Role::Balancer, "lb1", &[]), NoNames, pool.clone());
         let names = Changing::default();
         *names.0.borrow_mut() = vec![nobody("[::1]:0").await, nobody("127.0.0.1:0").await, balancer];
-        let (_first, _) = start(bind("[::]:0").await.0, by_name(Role::Node, "web1"), names, NoDirectory);
+        let (_first, _) = start(bind("[::]:0").0, by_name(Role::Node, "web1"), names, NoDirectory);
         let seeds = [nobody("127.0.0.1:0").await, balancer];
-        let (_second, _) = start(bind("127.0.0.1:0").await.0, config(Role::Node, "web2", &seeds), NoNames, NoDirectory);
+        let (_second, _) = start(bind("127.0.0.1:0").0, config(Role::Node, "web2", &seeds), NoNames, NoDirectory);
         wait("both are in the pool", async || pool.names() == ["web1", "web2"]).await;
     });
 }
@@ -261,9 +261,9 @@ fn every_address_of_a_name_is_tried_and_one_seed_that_is_gone_for_good_is_none_t
 fn a_balancer_that_comes_back_at_another_address_of_its_name_is_found() {
     run(async {
         let names = Changing::default();
-        let (_node, _) = start(bind("127.0.0.1:0").await.0, by_name(Role::Node, "web1"), names.clone(), NoDirectory);
+        let (_node, _) = start(bind("127.0.0.1:0").0, by_name(Role::Node, "web1"), names.clone(), NoDirectory);
         for _ in 0..2 {
-            let (socket, address) = bind("127.0.0.1:0").await;
+            let (socket, address) = bind("127.0.0.1:0");
             let pool = Pool::default();
             let (_balancer, running) = start(socket, config(Role::Balancer, "lb1", &[]), NoNames, pool.clone());
             *names.0.borrow_mut() = vec![address];
@@ -277,7 +277,7 @@ fn a_balancer_that_comes_back_at_another_address_of_its_name_is_found() {
 #[test]
 fn a_member_is_the_same_by_ipv4_and_by_ipv6() {
     run(async {
-        let (socket, bound) = bind("[::]:0").await;
+        let (socket, bound) = bind("[::]:0");
         let pool = Pool::default();
         let (at_balancer, _) = start(socket, config(Role::Balancer, "lb1", &[]), NoNames, pool.clone());
         let port = bound.port();
@@ -286,9 +286,9 @@ fn a_member_is_the_same_by_ipv4_and_by_ipv6() {
             SocketAddr::from((std::net::Ipv4Addr::LOCALHOST.to_ipv6_mapped(), port)),
             SocketAddr::from(([127, 0, 0, 1], port)),
         ];
-        let (at_node, _) = start(bind("[::]:0").await.0, by_name(Role::Node, "web1"), names, NoDirectory);
+        let (at_node, _) = start(bind("[::]:0").0, by_name(Role::Node, "web1"), names, NoDirectory);
         let by_six = config(Role::Node, "web2", &[SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, port))]);
-        let (_other, _) = start(bind("[::1]:0").await.0, by_six, NoNames, NoDirectory);
+        let (_other, _) = start(bind("[::1]:0").0, by_six, NoNames, NoDirectory);
         wait("both are in the pool", async || pool.names() == ["web1", "web2"]).await;
         let servers: Vec<_> =
             pool.0.borrow().servers.values().map(|(record, at)| (record.name.to_string(), at.ip())).collect();
@@ -304,7 +304,7 @@ fn a_member_is_the_same_by_ipv4_and_by_ipv6() {
 fn whoever_watches_is_told_who_joins_changes_and_goes_in_order() {
     use crate::model::MemberEvent::{Failed, Join, Leave, Update};
     run(async {
-        let (socket, balancer) = bind("127.0.0.1:0").await;
+        let (socket, balancer) = bind("127.0.0.1:0");
         let (at_balancer, _) = start(socket, config(Role::Balancer, "lb1", &[]), NoNames, Pool::default());
         let mut events = at_balancer.watch().await.unwrap();
         let mut next = async |name: &str| {

@@ -11,8 +11,9 @@ use lb::{
 
 /// When every run begins, in Unix milliseconds.
 pub(crate) const EPOCH: u64 = 1_700_000_000_000;
-/// What the core's clock advances by at most in one turn, as in `cluster::driver`.
-const LONGEST_TURN: Duration = Duration::from_millis(250);
+/// What the core's clock advances by at most over a pause, as in `cluster::clock`: by the longest sleep, which is a probe
+/// period where there are others, and by what a sleep may be late.
+const LONGEST_SLEEP: Duration = Duration::from_millis(550);
 /// Datagrams that the kernel keeps for a process that does not read: a socket's default buffer, each datagram charged with
 /// its bookkeeping. What comes later is lost.
 const BACKLOG: usize = 256;
@@ -86,15 +87,15 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    /// The driver turns several times a second, so that the clock of a process that runs keeps up.
+    /// The driver plans its sleeps, so that the clock of a process that runs keeps up.
     pub(crate) fn advance(&mut self, now: Duration) {
         self.time += (now - self.turned).mul_f64(self.rate);
         self.turned = now;
     }
 
-    /// The process stood still: to the driver that is one turn.
+    /// The process stood still: to the driver that is one sleep.
     pub(crate) fn catch_up(&mut self, now: Duration) {
-        self.time += (now - self.turned).min(LONGEST_TURN).mul_f64(self.rate);
+        self.time += (now - self.turned).min(LONGEST_SLEEP).mul_f64(self.rate);
         self.turned = now;
     }
 

@@ -50,7 +50,7 @@ struct Balancer {
 
 impl Balancer {
     async fn start() -> Self {
-        let socket = tokio::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let socket = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let seed = HostPort { host: Host::Ip(Ipv4Addr::LOCALHOST.into()), port: socket.local_addr().unwrap().port() };
         let record = ServiceRecord::new("ha".parse().unwrap(), "balancer".parse().unwrap(), 0);
         let config = Config { role: Role::Balancer, advertise: None, seeds: Vec::new(), record, secret: None };

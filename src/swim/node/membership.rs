@@ -59,7 +59,11 @@ impl Node {
         if header.message == Message::TurnUndead {
             self.pronounced_dead(header.src, out)?;
         }
-        self.swim.handle_data(packet, &mut self.effects).map_err(reason)
+        self.swim.handle_data(packet, &mut self.effects).map_err(reason)?;
+        if self.probe.is_some_and(|(probed, number)| header.src == probed && header.message == Message::Ack(number)) {
+            self.timers.answered();
+        }
+        Ok(())
     }
 
     /// Somebody holds us for dead, and foca returns from that one generation higher. That does not help when he remembers
@@ -146,6 +150,11 @@ impl Node {
                 }
             }
             while let Some((to, packet)) = self.effects.to_send() {
+                if let Ok((Header { message: Message::Ping(number), .. }, _)) =
+                    postcard::take_from_bytes::<Header<Identity>>(&packet)
+                {
+                    self.probe = Some((to, number));
+                }
                 let to = self.contacts.path(to.addr());
                 self.send(to, &Datagram::Swim(&packet), out);
             }

@@ -20,7 +20,7 @@ use std::{
     time::Duration,
 };
 
-use foca::{AccumulatingRuntime, Foca, NoCustomBroadcast, PostcardCodec};
+use foca::{AccumulatingRuntime, Foca, NoCustomBroadcast, PostcardCodec, ProbeNumber};
 use rand::{SeedableRng, rngs::StdRng};
 
 pub use self::sealing::Sealing;
@@ -198,6 +198,8 @@ pub struct Node {
     swim: Swim,
     effects: AccumulatingRuntime<Identity>,
     timers: Scheduler,
+    /// Who was pinged last, and the ping's number.
+    probe: Option<(Identity, ProbeNumber)>,
     suspicions: Suspicions,
     cut_off: CutOff,
     /// Size of the cluster that foca's settings are made for.
@@ -243,6 +245,7 @@ impl Node {
             rng,
             effects: AccumulatingRuntime::new(),
             timers: Scheduler::default(),
+            probe: None,
             suspicions: Suspicions::default(),
             cut_off: CutOff::default(),
             tuned_for: 1,
