@@ -13,15 +13,16 @@
 //! FLOOR 1  retry      what may be sent again
 //! FLOOR 1  queue      who waits for a place on a server, and who gets the next one
 //! FLOOR 1  http_rules request validation, hop-by-hop and forwarding headers, the event -> status and flags table
-//! FLOOR 1  h1         requests to bytes, bytes to responses
+//! FLOOR 1  h1         HTTP/1.1: heads and bodies to bytes and back
 //! FLOOR 1  config     raw (serde) -> validated
 //! FLOOR 1  proxy_protocol  the PROXY protocol's header
 //! FLOOR 1  swim       foca wrapped sans-IO: identity, record, seal, Node::handle(now, input) -> outputs
 //! FLOOR 2  registry   the pools: an immutable Snapshot under one ArcSwap, one writer `apply(Command)`; live counters
 //! FLOOR 2  telemetry  the access log, tracing set-up
 //! FLOOR 3  net        listeners, metered and timed connections, name resolution
+//! FLOOR 3  downstream connections of clients: heads, bodies, responses, upgrades (uses net)
 //! FLOOR 3  upstream   connecting to servers, the connection pool of a worker (uses net)
-//! FLOOR 3  proxy      the tower stack, forwarding, bodies, upgrades (uses net, upstream)
+//! FLOOR 3  proxy      the tower stack, forwarding, bodies, upgrades (uses downstream, net, upstream)
 //! FLOOR 3  probe      active checks
 //! FLOOR 3  cluster    the tokio driver of swim::Node, names, key files, events (uses net)
 //! FLOOR 4  admin      stats page, CSV, /metrics, members, runtime API
@@ -54,6 +55,7 @@ pub mod registry;
 pub mod telemetry;
 
 pub mod cluster;
+pub mod downstream;
 pub mod net;
 pub mod probe;
 pub mod proxy;

@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
-use lb::h1::{Decoder, Limits, Piece, parse_head};
+use lb::h1::{Decoder, Limits, Piece, parse_response};
 use libfuzzer_sys::fuzz_target;
 
 const LIMITS: Limits = Limits { head: 4096 };
@@ -24,13 +24,13 @@ fuzz_target!(|input: &[u8]| {
 });
 
 fn read(said: &[u8], asked: &Method, step: usize) -> Read {
-    let head = parse_head(&Bytes::copy_from_slice(said), asked, LIMITS).ok()??;
+    let head = parse_response(&Bytes::copy_from_slice(said), asked, LIMITS).ok()??;
     // A head that has come to its end is complete, and was not before.
     assert!(
-        parse_head(&Bytes::copy_from_slice(&said[..head.length]), asked, LIMITS).is_ok_and(|again| again.is_some())
+        parse_response(&Bytes::copy_from_slice(&said[..head.length]), asked, LIMITS).is_ok_and(|again| again.is_some())
     );
     assert!(
-        parse_head(&Bytes::copy_from_slice(&said[..head.length - 1]), asked, LIMITS).is_ok_and(|less| less.is_none())
+        parse_response(&Bytes::copy_from_slice(&said[..head.length - 1]), asked, LIMITS).is_ok_and(|less| less.is_none())
     );
     let mut body: Decoder = head.body;
     let (mut data, mut trailers, mut behind) = (Vec::new(), 0, Vec::new());

@@ -104,10 +104,15 @@ impl Chunked {
     fn step(&mut self, byte: u8) -> Result<State, BodyError> {
         match (self.state, byte) {
             (State::Size { size, digits }, _) if byte.is_ascii_hexdigit() => {
+                let digit = u64::from(char::from(byte).to_digit(16).unwrap_or_default());
+                if size == 0 && digits > 0 {
+                    // Zeros in front say nothing.
+                    self.spend()?;
+                    return Ok(State::Size { size: digit, digits });
+                }
                 if digits == MOST_DIGITS {
                     return Err(BodyError::ChunkSize);
                 }
-                let digit = u64::from(char::from(byte).to_digit(16).unwrap_or_default());
                 Ok(State::Size { size: size * 16 + digit, digits: digits + 1 })
             }
             (State::Size { digits: 0, .. }, _) => Err(BodyError::ChunkSize),

@@ -86,6 +86,7 @@ fn body_of(status: StatusCode) -> &'static str {
         413 => "413 Payload Too Large: the body is longer than allowed here.\n",
         414 => "414 URI Too Long: the path is longer than allowed here.\n",
         417 => "417 Expectation Failed: only 100-continue can be expected.\n",
+        431 => "431 Request Header Fields Too Large: the head is longer than allowed here.\n",
         502 => "502 Bad Gateway: the server gave no valid response.\n",
         503 => "503 Service Unavailable: no server is available to handle this request.\n",
         504 => "504 Gateway Timeout: the server did not respond in time.\n",

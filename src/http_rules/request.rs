@@ -1,6 +1,6 @@
 //! Which requests are passed on.
 //!
-//! hyper's parser has refused broken syntax before; what it lets through and a server could read differently is refused
+//! The parser (`h1`) has refused broken syntax before; what it lets through and a server could read differently is refused
 //! here. One pass over the headers notes everything of interest, so that an ordinary request costs no look-up.
 
 use std::{net::Ipv6Addr, str};
@@ -12,6 +12,10 @@ use super::{HopByHop, Upgrade, Upgrades, upgrade};
 /// Why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rejection {
+    /// It is no request at all.
+    Syntax,
+    /// Its head is longer than the operator allows, or has too many lines.
+    HeadTooLong,
     /// CONNECT: this is no forward proxy.
     Method,
     /// The target is not a path, a whole `http` URL, or `*` of OPTIONS (RFC 9112 section 3.2), or not plain ASCII.
@@ -35,7 +39,10 @@ impl Rejection {
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::Expectation => StatusCode::EXPECTATION_FAILED,
-            Self::Target | Self::Host | Self::TransferEncoding | Self::UpgradeWithBody => StatusCode::BAD_REQUEST,
+            Self::HeadTooLong => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::Syntax | Self::Target | Self::Host | Self::TransferEncoding | Self::UpgradeWithBody => {
+                StatusCode::BAD_REQUEST
+            }
         }
     }
 }

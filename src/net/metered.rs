@@ -2,7 +2,6 @@
 
 use std::{
     io,
-    mem::MaybeUninit,
     net::{Shutdown, SocketAddr},
     pin::Pin,
     sync::{
@@ -84,15 +83,15 @@ impl Pulse {
         self.last.store(now_coarse().0, Relaxed);
     }
 
-    /// Has these bytes written before anything else that comes, from the next poll on. For responses in between (1xx), which
-    /// hyper's server has no words for.
+    /// Has these bytes written before anything else that comes, from the next poll on: responses in between (1xx)
+    /// of a server.
     pub fn write_aside(&self, bytes: &[u8]) {
         self.errand().aside.extend_from_slice(bytes);
         self.has_errand.store(true, Relaxed);
     }
 
     /// From now on the end of what is written is told by itself, because the other direction may go on: a tunnel. Before,
-    /// closing the connection tells it, which hyper does at once and which needs no system call more.
+    /// closing the connection tells it, which needs no system call more.
     pub fn end_apart(&self) {
         self.ends_apart.store(true, Relaxed);
     }
@@ -236,11 +235,6 @@ impl AsyncWrite for Metered {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_errand(cx))?;
-        let mut space = [const { MaybeUninit::uninit() }; JOINED];
-        if let Some(joined) = join(bufs, &mut space) {
-            let result = Pin::new(&mut self.stream).poll_write(cx, joined.filled());
-            return self.note_write(result);
-        }
         let result = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
         self.note_write(result)
     }
@@ -260,19 +254,6 @@ impl AsyncWrite for Metered {
         }
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
-}
-
-/// Most bytes that are joined.
-const JOINED: usize = 2 * 1024;
-
-/// Pieces that are small together, in one: one `send` costs less than a `writev`.
-fn join<'a>(pieces: &[io::IoSlice<'_>], space: &'a mut [MaybeUninit<u8>; JOINED]) -> Option<ReadBuf<'a>> {
-    let length: usize = pieces.iter().map(|piece| piece.len()).sum();
-    (length <= JOINED).then(|| {
-        let mut joined = ReadBuf::uninit(space);
-        pieces.iter().for_each(|piece| joined.put_slice(piece));
-        joined
-    })
 }
 
 #[cfg(test)]

@@ -148,7 +148,7 @@ impl Ask<'_, '_> {
 
     fn pass_interim(&mut self, parts: &response::Parts) {
         if parts.status == StatusCode::CONTINUE {
-            // hyper asks the client as soon as the body is wanted.
+            // The client is asked as soon as the body is wanted.
             self.asked_for = None;
         } else if self.outgoing.takes_interim {
             self.client.pass_interim(parts);

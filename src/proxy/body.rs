@@ -11,7 +11,6 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
 use super::{
     client::Client,
@@ -20,17 +19,18 @@ use super::{
     upload::{Sending, Spoilt},
 };
 use crate::{
+    downstream::{Incoming, IncomingError},
     net::{Millis, now_coarse},
     registry::Server,
     upstream::{Link, ReadError},
 };
 
-/// Why a body ended early. hyper closes the connection it was meant for, so that nobody takes it for complete.
+/// Why a body ended early. The connection that it was meant for is closed, so that nobody takes it for complete.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum BodyError {
     /// The client's transfer failed.
     #[error(transparent)]
-    Client(#[from] hyper::Error),
+    Client(#[from] IncomingError),
     /// The server's transfer failed.
     #[error(transparent)]
     Server(#[from] ReadError),
@@ -40,9 +40,6 @@ pub(super) enum BodyError {
     /// What the client sends of its request cannot be passed on.
     #[error("the client broke its request off")]
     Spoilt,
-    /// The lines after the last chunk are none.
-    #[error("the trailers are not valid")]
-    Trailers,
     /// The client was silent too long, or too slow.
     #[error("the client was silent too long, or too slow")]
     Expired,
@@ -106,13 +103,7 @@ impl Body for RequestBody {
                 Poll::Pending
             }
             Poll::Ready(Some(Ok(frame))) => {
-                if let Some(trailers) = frame.trailers_ref() {
-                    // hyper takes a bare LF for their end, and swallows what follows: no other request may come behind them.
-                    upload.note_trailers();
-                    if trailers.is_empty() {
-                        upload.set(Progress::Broken);
-                        return Poll::Ready(Some(Err(BodyError::Trailers)));
-                    }
+                if frame.is_trailers() {
                     // Nobody polls for more after them.
                     upload.set(Progress::Complete);
                     return Poll::Ready(Some(Ok(frame)));
@@ -178,10 +169,10 @@ pub(super) struct Download {
     server: Arc<Server>,
     /// Since when the server owes the next piece.
     owed: Option<Millis>,
+    /// Whether the client takes trailers.
+    trailers: bool,
     /// Whether the end has been seen.
     ended: bool,
-    /// Why there is no more, once everything before it is on its way to the client.
-    broken: Option<BodyError>,
 }
 
 /// The connection that a body comes from.
@@ -195,7 +186,7 @@ enum Passage {
 
 /// A connection on which the response comes while the request is still sent.
 ///
-/// hyper does not ask for more of a response that the client does not read. The request must go on all the same, or a
+/// Nobody asks for more of a response that the client does not read. The request must go on all the same, or a
 /// client that sends all before it reads would wait for ever; so the client's connection has a hand on this, too.
 #[derive(Debug)]
 pub(super) struct Both(RefCell<(Box<Link>, Sending)>);
@@ -279,7 +270,8 @@ impl Body for ResponseBody {
 }
 
 impl Download {
-    pub(super) fn new(link: Box<Link>, server: Arc<Server>, sending: Sending, client: &Client) -> Self {
+    /// `trailers` tells whether the client takes them (RFC 9110 section 6.5.1).
+    pub(super) fn new(link: Box<Link>, server: Arc<Server>, sending: Sending, client: &Client, trailers: bool) -> Self {
         let source = if sending.is_complete() || sending.is_refused() {
             Passage::Down(link, sending.is_complete())
         } else {
@@ -287,7 +279,7 @@ impl Download {
             client.send_on(&both);
             Passage::Both(both)
         };
-        Self { source, server, owed: None, ended: false, broken: None }
+        Self { source, server, owed: None, ended: false, trailers }
     }
 
     fn poll_frame(
@@ -295,9 +287,6 @@ impl Download {
         cx: &mut Context<'_>,
         exchange: &mut Exchange,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if let Some(error) = self.broken.take() {
-            return Poll::Ready(Some(Err(error)));
-        }
         if let Passage::Both(both) = &self.source
             && both.poll_send(cx).is_err()
         {
@@ -310,16 +299,17 @@ impl Download {
         self.owed = None;
         exchange.client.wake_at(None);
         Poll::Ready(match frame {
+            Some(Ok(frame)) if frame.is_trailers() && !self.trailers => {
+                self.ended = true;
+                None
+            }
             Some(Ok(frame)) => {
                 exchange.add_bytes(frame.data_ref().map_or(0, Bytes::len));
                 Some(Ok(frame))
             }
             Some(Err(error)) => {
                 exchange.broken_by_server(false);
-                // hyper throws away what it has not written when it learns of an error: first, let it write.
-                self.broken = Some(error.into());
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
+                Some(Err(error.into()))
             }
             None => {
                 self.ended = true;

@@ -46,7 +46,6 @@ pub(super) struct Client {
     too_slow: Cell<bool>,
     /// A response that comes while its request is still sent.
     both: RefCell<Option<Rc<Both>>>,
-    ends: Cell<bool>,
     rests: Cell<bool>,
     /// Whether the roster has it among those that talk.
     listed: Cell<bool>,
@@ -176,7 +175,6 @@ impl Client {
             reading: RefCell::new(reading),
             too_slow: Cell::new(false),
             both: RefCell::new(None),
-            ends: Cell::new(false),
             rests: Cell::new(false),
             listed: Cell::new(false),
             bug: Cell::new(false),
@@ -204,7 +202,7 @@ impl Client {
                 poll_fn(|cx| match self.pulse.local() {
                     Some(address) => Poll::Ready(address),
                     None => {
-                        // hyper flushes between two polls of a request.
+                        // The connection flushes between two polls of a request.
                         cx.waker().wake_by_ref();
                         Poll::Pending
                     }
@@ -229,9 +227,6 @@ impl Client {
         self.count_bytes();
         self.wake_at(None);
         let upload = self.upload.borrow_mut().take();
-        if upload.as_ref().is_some_and(|upload| upload.has_trailers()) {
-            self.ends.set(true);
-        }
         let unfinished = upload.filter(|upload| upload.progress() != Progress::Complete);
         if let Some(upload) = unfinished {
             upload.cancel();
@@ -314,9 +309,7 @@ impl Client {
     /// Whether the connection should end after what it is in: the worker drains, or needs its descriptor. One that was
     /// accepted at the last moment has a little time to say what it wants.
     pub(super) fn should_end(&self) -> bool {
-        self.ends.get()
-            || self.upload.borrow().as_ref().is_some_and(|upload| upload.has_trailers())
-            || self.wish.get() == Wish::Leave
+        self.wish.get() == Wish::Leave
             || self.worker.draining_since().is_some() && !matches!(self.stage(), Stage::Idle { first: true, .. })
     }
 
@@ -355,9 +348,7 @@ impl Client {
 
     /// Whether it was told to leave.
     pub(super) fn is_leaving(&self) -> bool {
-        self.ends.get()
-            || self.upload.borrow().as_ref().is_some_and(|upload| upload.has_trailers())
-            || self.wish.get() == Wish::Leave
+        self.wish.get() == Wish::Leave
     }
 
     /// Whether it is idle and was told to rest since the last call.

@@ -11,10 +11,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use bytes::Bytes;
-use http::Request;
-use hyper::{body::Incoming, server::conn::http1, service::Service};
-use hyper_util::rt::TokioIo;
+use http::{Request, Response};
 use tokio::{io::AsyncWriteExt, net::TcpStream, sync::OwnedSemaphorePermit};
 
 use super::{
@@ -23,28 +20,39 @@ use super::{
     linger::linger,
     preface::{Refusal, receive_preface},
     roster::Enrolled,
-    stack::{Hosted, stack},
+    stack::stack,
     worker::Frontend,
 };
 use crate::{
-    http_rules::Fault,
+    downstream::{Broken, Connection, Incoming},
+    h1::{Limits, ParseError},
+    http_rules::{Fault, Rejection},
     model::{Cause, Phase, Termination},
     net::{Metered, Pulse, Watchdog, now_coarse},
     registry::{Class, Occupied, add},
     telemetry::{Record, Timers},
 };
 
-/// Most header lines of a request.
-const MAX_HEADERS: usize = 100;
 /// How long a client may take to read that answer.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// What answers requests.
+trait Service:
+    tower::Service<Request<Incoming>, Response = Response<ResponseBody>, Error = Infallible, Future: 'static>
+{
+}
+
+impl<S> Service for S where
+    S: tower::Service<Request<Incoming>, Response = Response<ResponseBody>, Error = Infallible, Future: 'static>
+{
+}
 
 /// Why a connection is not driven any longer.
 enum End {
     /// In good order, as far as HTTP is concerned.
     Closed,
-    /// The client sent something that is no HTTP, or broke off.
-    Failed(hyper::Error),
+    /// The client sent something that is no HTTP, or one of them broke off.
+    Failed(Broken),
     /// A bug of ours: a panic.
     Bug,
     /// The client was silent too long.
@@ -57,9 +65,8 @@ enum End {
 
 /// Serves one connection until it ends; `permit` is of those that the frontend has, if it is limited.
 ///
-/// hyper keeps a read buffer of 8 KiB for as long as it has the connection. So it gets it when the client speaks, and has
-/// to give it back when the client has been silent for a quarter of a second ([`super::worker`]); a new hyper connection
-/// serves the next request.
+/// What serves requests takes a kilobyte for each connection. So it gets the connection when the client speaks, and has to
+/// give it back when the client has been silent for a quarter of a second ([`super::worker`]); the next request gets another.
 pub(super) fn serve(
     frontend: &Rc<Frontend>,
     stream: TcpStream,
@@ -81,8 +88,7 @@ fn serve_by<M, S>(
 ) -> impl Future<Output = ()> + use<M, S>
 where
     M: Fn(Rc<Client>) -> S,
-    S: tower::Service<Request<Incoming>, Response = http::Response<ResponseBody>, Error = Infallible, Future: 'static>
-        + Clone,
+    S: Service,
 {
     let occupied = Occupied::enter(&frontend.live);
     add(&frontend.live.counters(enrolled.worker().slot).connections, 1);
@@ -150,76 +156,46 @@ async fn talk<S>(
     watchdog: Pin<&mut Watchdog>,
 ) -> Option<Metered>
 where
-    S: tower::Service<Request<Incoming>, Response = http::Response<ResponseBody>, Error = Infallible, Future: 'static>
-        + Clone,
+    S: Service,
 {
     enrolled.talks(client);
-    let head = client.settings.limits.head;
-    let mut connection = http1::Builder::new()
-        // Large bodies are not copied; `Metered` joins small pieces, which costs less than a `writev`.
-        .writev(true)
-        .pipeline_flush(false)
-        .auto_date_header(false)
-        // `Client` keeps the time; hyper's timer would be moved for each request.
-        .header_read_timeout(None)
-        .max_headers(MAX_HEADERS)
-        .max_header_size(head)
-        // A body of 64 KiB with its head comes in one read.
-        .max_buf_size(head.max(128 * 1024))
-        .serve_connection(TokioIo::new(socket), Hosted(service(Rc::clone(client))))
-        .with_upgrades();
+    let limits = Limits { head: client.settings.limits.head };
+    let mut connection = Connection::new(socket, service(Rc::clone(client)), limits);
     match drive(&mut connection, client, enrolled, watchdog).await {
         End::Closed if client.stage() == Stage::Closing => part(connection).await,
-        End::Closed => {}
-        End::Failed(error) => {
-            refused(client, &error);
-            // Such a request has been answered.
-            if error.is_parse() {
-                part(connection).await;
-            }
-        }
+        // A tunnel has the socket now, or nobody wants it.
+        End::Closed => drop(connection.into_socket()),
+        End::Failed(Broken::Head(error)) => refuse(connection, client, &error).await,
+        End::Failed(Broken::HeadEnds) => note_bad_request(client, Some(400), 0, Cause::Client),
+        End::Failed(Broken::Gone | Broken::Response | Broken::Io(_)) => {}
         End::Bug => client.note_bug(),
         End::Overdue(Overdue::Head) => {
-            let answer = request_timeout();
-            note_bad_request(client, Some(408), answer.len() as u64, Cause::ClientTimeout);
-            if let Some(mut socket) = taken(connection)
-                // A client that does not read its error has lost nothing by it.
-                && let Ok(Ok(())) = tokio::time::timeout(LAST_WORDS, socket.write_all(&answer)).await
-            {
-                linger(socket).await;
-            }
+            answer(connection, client, Fault::ClientTimeout, Cause::ClientTimeout).await;
         }
         // Dropping the connection drops the request that is in it, which counts and logs itself.
         End::Overdue(Overdue::Reading) => client.note_too_slow(),
-        // Whether a head has begun together with the request before shows only when hyper gives its buffer back.
         End::Idle | End::Overdue(Overdue::Idle) => return at_rest(connection, client),
         End::Overdue(Overdue::Sending | Overdue::Alarm) | End::Cut => {}
     }
     None
 }
 
-type Connection<S> = http1::UpgradeableConnection<TokioIo<Metered>, S>;
-
 /// Polls the connection and its timer until one of them ends it.
-async fn drive<S>(
-    connection: &mut Connection<S>,
+async fn drive<S: Service>(
+    connection: &mut Connection<S, ResponseBody>,
     client: &Rc<Client>,
     enrolled: &mut Enrolled,
     mut watchdog: Pin<&mut Watchdog>,
-) -> End
-where
-    S: Service<Request<Incoming>, Response = http::Response<ResponseBody>>,
-    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
+) -> End {
     let mut told_to_end = false;
     poll_fn(|cx: &mut Context<'_>| {
         enrolled.introduce(client, cx.waker());
-        let mut polled = poll_guarded(connection, cx);
-        // After the poll: what has arrived already is a request, and hyper closes an idle connection without looking.
+        let mut polled = poll_guarded(|| connection.poll(cx));
+        // After the poll: what has arrived already is a request.
         if polled.is_pending() && !told_to_end && client.should_end() {
             told_to_end = true;
-            Pin::new(&mut *connection).graceful_shutdown();
-            polled = poll_guarded(connection, cx);
+            connection.end();
+            polled = poll_guarded(|| connection.poll(cx));
         }
         if polled.is_ready() {
             return polled;
@@ -241,7 +217,7 @@ where
                 Overdue::Sending => client.expire_upload(),
                 Overdue::Alarm => {
                     client.wake_at(None);
-                    let polled = poll_guarded(connection, cx);
+                    let polled = poll_guarded(|| connection.poll(cx));
                     if polled.is_ready() {
                         return polled;
                     }
@@ -255,71 +231,61 @@ where
 
 /// Polls what may panic: a bug of ours ends one connection and no other. The runtime would catch it as well, but drop all
 /// that belongs to the connection in the midst of the panic, where another one ends the process.
-fn poll_guarded(connection: &mut (impl Future<Output = hyper::Result<()>> + Unpin), cx: &mut Context<'_>) -> Poll<End> {
-    match catch_unwind(AssertUnwindSafe(|| Pin::new(connection).poll(cx))) {
+fn poll_guarded(poll: impl FnOnce() -> Poll<Result<(), Broken>>) -> Poll<End> {
+    match catch_unwind(AssertUnwindSafe(poll)) {
         Ok(polled) => polled.map(|result| result.map_or_else(End::Failed, |()| End::Closed)),
         // The panic hook has told of it.
         Err(_panic) => Poll::Ready(End::Bug),
     }
 }
 
-/// Takes an idle connection from hyper, with what it has read of the next request. `None` when it is not idle.
-fn at_rest<S>(connection: Connection<S>, client: &Client) -> Option<Metered>
-where
-    S: Service<Request<Incoming>, Response = http::Response<ResponseBody>>,
-    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
+/// Takes the socket of an idle connection. `None` when it is not idle.
+fn at_rest<S: Service>(connection: Connection<S, ResponseBody>, client: &Client) -> Option<Metered> {
     client.idle_since()?;
-    let http1::Parts { io, read_buf, .. } = connection.into_parts()?;
-    let mut socket = io.into_inner();
-    // Empty lines before a request mean nothing (RFC 9112 section 2.2).
-    let begun = read_buf.iter().position(|byte| !b"\r\n".contains(byte));
-    if let Some(begun) = begun {
+    let socket = connection.into_socket()?;
+    if socket.has_unread() {
         client.head_had_begun();
-        // A copy: a slice would keep the whole buffer.
-        socket.unread(Bytes::copy_from_slice(&read_buf[begun..]));
     }
     Some(socket)
 }
 
 /// Ends a connection whose client may still send of a request that has its answer.
-async fn part<S>(connection: Connection<S>)
-where
-    S: Service<Request<Incoming>, Response = http::Response<ResponseBody>>,
-    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    if let Some(socket) = taken(connection) {
+async fn part<S: Service>(connection: Connection<S, ResponseBody>) {
+    if let Some(socket) = connection.into_socket() {
         linger(socket).await;
     }
 }
 
-/// Takes the socket from hyper; `None` when a tunnel has it.
-fn taken<S>(connection: Connection<S>) -> Option<Metered>
-where
-    S: Service<Request<Incoming>, Response = http::Response<ResponseBody>>,
-    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    connection.into_parts().map(|parts| parts.io.into_inner())
+/// Answers what is no request.
+async fn refuse<S: Service>(connection: Connection<S, ResponseBody>, client: &Client, error: &ParseError) {
+    let fault = match error {
+        ParseError::TargetTooLong => Fault::Rejected(Rejection::TargetTooLong),
+        ParseError::TooLong(_) | ParseError::Syntax(httparse::Error::TooManyHeaders) => {
+            Fault::Rejected(Rejection::HeadTooLong)
+        }
+        ParseError::Syntax(_) | ParseError::Target | ParseError::Length | ParseError::Coding => {
+            Fault::Rejected(Rejection::Syntax)
+        }
+    };
+    answer(connection, client, fault, Cause::Proxy).await;
 }
 
-fn request_timeout() -> Vec<u8> {
-    let body = Fault::ClientTimeout.body();
-    format!(
-        "HTTP/1.1 408 Request Timeout\r\ncontent-length: {}\r\ncache-control: no-cache\r\nconnection: close\r\n\
+/// Says what is wrong with a head, counts and logs it, and ends the connection.
+async fn answer<S: Service>(connection: Connection<S, ResponseBody>, client: &Client, fault: Fault, cause: Cause) {
+    let (status, body) = (fault.verdict().0, fault.body());
+    let text = format!(
+        "HTTP/1.1 {} {}\r\ncontent-length: {}\r\ncache-control: no-cache\r\nconnection: close\r\n\
          content-type: text/plain; charset=utf-8\r\n\r\n{body}",
+        status.as_str(),
+        status.canonical_reason().unwrap_or_default(),
         body.len()
-    )
-    .into_bytes()
-}
-
-/// hyper has answered a request that it could not read; counts and logs it.
-fn refused(client: &Client, error: &hyper::Error) {
-    match client.stage() {
-        _ if error.is_parse_too_large() => note_bad_request(client, Some(431), 0, Cause::Proxy),
-        _ if error.is_parse() => note_bad_request(client, Some(400), 0, Cause::Proxy),
-        // The client left in the middle of a head.
-        Stage::Head { .. } => note_bad_request(client, Some(400), 0, Cause::Client),
-        Stage::Idle { .. } | Stage::Busy | Stage::Closing => {}
+    );
+    note_bad_request(client, Some(status.as_u16()), text.len() as u64, cause);
+    if let Some(mut socket) = connection.into_socket()
+        // A client that does not read its error has lost nothing by it.
+        && let Ok(Ok(())) = tokio::time::timeout(LAST_WORDS, socket.write_all(text.as_bytes())).await
+    {
+        linger(socket).await;
     }
 }
 
@@ -362,7 +328,7 @@ mod tests {
         proxy::{Settings, Worker, exchange::Exchange},
         registry::{Registry, Slot},
     };
-    use http::{Response, StatusCode};
+    use http::StatusCode;
     use tokio::{io::AsyncReadExt, net::TcpListener, sync::watch, time::timeout};
 
     const PATIENCE: Duration = Duration::from_secs(15);
@@ -406,10 +372,7 @@ mod tests {
     }
 
     /// Answers 204, and panics when it is asked for `/panic`.
-    fn service(
-        _client: Rc<Client>,
-    ) -> impl tower::Service<Request<Incoming>, Response = Response<ResponseBody>, Error = Infallible, Future: 'static> + Clone
-    {
+    fn service(_client: Rc<Client>) -> impl Service {
         tower::service_fn(|request: Request<Incoming>| async move {
             tokio::task::yield_now().await;
             assert!(request.uri().path() != "/panic", "asked to");
@@ -447,8 +410,7 @@ mod tests {
         let (ends, pulse) = (Ends { source: end, local: Local::Address(end) }, Arc::new(Pulse::new()));
         let occupied = Occupied::enter(&bench.frontend.live);
         let client = Client::new(&bench.worker, &bench.frontend, ends, pulse, occupied, None);
-        let mut panics = Box::pin(async { panic!("a bug") });
-        let end = poll_fn(|cx| Poll::Ready(poll_guarded(&mut panics, cx))).await;
+        let end = poll_guarded(|| panic!("a bug"));
         assert!(matches!(end, Poll::Ready(End::Bug)));
         let (request, ()) = Request::new(()).into_parts();
         let exchange = || Exchange::begin(&client, &request);

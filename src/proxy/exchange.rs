@@ -304,10 +304,8 @@ impl Exchange {
             .header(header::CACHE_CONTROL, "no-cache")
             .header(header::CONTENT_TYPE, "text/plain; charset=utf-8");
         let builder = if fault.is_of_client() || self.client.is_owed_a_body() {
-            // What is left of a request that was refused must not be read as the next one. To an old client hyper would
-            // say keep-alive as well, unless the answer is old, too.
-            let version = if self.old { Version::HTTP_10 } else { Version::HTTP_11 };
-            builder.version(version).header(header::CONNECTION, "close")
+            // What is left of a request that was refused must not be read as the next one.
+            builder.header(header::CONNECTION, "close")
         } else {
             builder
         };
@@ -440,7 +438,7 @@ impl Drop for Exchange {
             if self.client.worker.has_quit() {
                 self.stopped();
             } else {
-                // hyper drops a request whose client has gone.
+                // A request whose client has gone is dropped.
                 self.broken_by_client();
             }
             self.finished(None);

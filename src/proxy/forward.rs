@@ -2,9 +2,8 @@
 
 use std::{convert::Infallible, rc::Rc, sync::Arc};
 
-use http::{HeaderValue, Request, Response, StatusCode, Version, header, request, response};
+use http::{HeaderValue, Response, StatusCode, Version, header, request, response};
 use http_body::Body;
-use hyper::body::Incoming;
 
 use super::{
     attempt::{Failed, Outgoing, ask, open},
@@ -18,6 +17,7 @@ use super::{
     verdict::tell,
 };
 use crate::{
+    downstream::Incoming,
     http_rules::{Fault, Screened, add_forwarding_headers, prepare_response, strip_hop_by_hop},
     registry::Server,
     retry::{Decision, Failure, History, decide, is_idempotent, is_safe},
@@ -34,11 +34,9 @@ pub(super) struct Passed {
 
 /// Answers a request, whatever happens.
 pub(super) async fn forward(passed: Passed) -> Result<Response<ResponseBody>, Infallible> {
-    let Passed { parts, body, screened, mut exchange } = passed;
+    let Passed { mut parts, body, screened, mut exchange } = passed;
     let upload = begin_upload(&exchange, &body);
-    let mut request = Request::from_parts(parts, ());
-    let upgrade = screened.upgrade.map(|_| hyper::upgrade::on(&mut request));
-    let (mut parts, ()) = request.into_parts();
+    let upgrade = screened.upgrade.map(|_| body.upgrade());
     let takes_interim = parts.version >= Version::HTTP_11;
     let sticky = prepare_request(&mut parts, screened, &mut exchange);
     if exchange.old && !parts.headers.contains_key(header::HOST) {
@@ -57,9 +55,8 @@ pub(super) async fn forward(passed: Passed) -> Result<Response<ResponseBody>, In
             Fault::InvalidResponse
         })?;
         sticky.answer(&mut parts, &server, &mut exchange);
-        parts.version = Version::HTTP_11;
         if exchange.old && !link.is_done() && link.left().is_none() {
-            end_by_closing(&mut parts);
+            // HTTP/1.0 knows no chunks: what has no length ends where the connection does.
             exchange.client.note_unframed();
         }
         if !sending.is_complete() {
@@ -76,14 +73,8 @@ pub(super) async fn forward(passed: Passed) -> Result<Response<ResponseBody>, In
     if let (StatusCode::SWITCHING_PROTOCOLS, Some(client_side)) = (parts.status, upgrade) {
         return Ok(tunnel::open(parts, link, client_side, exchange));
     }
-    let download = Download::new(link, server, sending, &exchange.client);
+    let download = Download::new(link, server, sending, &exchange.client, screened.trailers);
     Ok(Response::from_parts(parts, ResponseBody::server(download, exchange)))
-}
-
-/// HTTP/1.0 knows no chunks: what has no length ends where the connection does, and must not promise to keep it.
-fn end_by_closing(parts: &mut response::Parts) {
-    parts.version = Version::HTTP_10;
-    parts.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
 }
 
 /// The head of a response with the connection it came on.

@@ -16,7 +16,6 @@ pub(super) struct Upload {
     /// Bytes of the response that were written up to the last look.
     written: Cell<u64>,
     progress: Cell<Progress>,
-    trailers: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -47,7 +46,6 @@ impl Upload {
             pace: RefCell::new(pace),
             written: Cell::new(written),
             progress: Cell::default(),
-            trailers: Cell::new(false),
             waker: RefCell::default(),
         }
     }
@@ -58,16 +56,6 @@ impl Upload {
 
     pub(super) fn set(&self, progress: Progress) {
         self.progress.set(progress);
-    }
-
-    /// Notes that lines came behind the body.
-    pub(super) fn note_trailers(&self) {
-        self.trailers.set(true);
-    }
-
-    /// Whether lines came behind the body.
-    pub(super) fn has_trailers(&self) -> bool {
-        self.trailers.get()
     }
 
     /// Bytes of the body that have come, with this piece of it.

@@ -11,7 +11,6 @@ use std::{
 
 use futures_util::future::Either;
 use http::{Request, Response, request::Parts};
-use hyper::body::Incoming;
 use tower::{Layer, Service, ServiceBuilder, service_fn};
 
 use super::{
@@ -22,34 +21,16 @@ use super::{
 };
 use crate::{
     config::Limits,
+    downstream::Incoming,
     http_rules::{Fault, screen},
 };
 
-/// The stack for one client connection: counts, then rules, then forwarding.
+/// The stack for one client connection: counts, then rules, then forwarding. It is always ready: its layers hold nothing back,
+/// and neither does `service_fn`.
 pub(super) fn stack(
     client: Rc<Client>,
-) -> impl Service<Request<Incoming>, Response = Response<ResponseBody>, Error = Infallible, Future: 'static> + Clone {
+) -> impl Service<Request<Incoming>, Response = Response<ResponseBody>, Error = Infallible, Future: 'static> {
     ServiceBuilder::new().layer(ObserveLayer { client }).layer(ScreenLayer).service(service_fn(forward))
-}
-
-/// A stack as hyper wants it.
-///
-/// Why not hyper_util's adapter: it calls the stack when its future is first polled, and hyper drops a request unpolled
-/// whose client closed right behind it; it would be counted as half a head.
-pub(super) struct Hosted<S>(pub(super) S);
-
-impl<S> hyper::service::Service<Request<Incoming>> for Hosted<S>
-where
-    S: Service<Request<Incoming>> + Clone,
-{
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = S::Future;
-
-    fn call(&self, request: Request<Incoming>) -> S::Future {
-        // The stack is always ready: its layers hold nothing back, and neither does `service_fn`.
-        self.0.clone().call(request)
-    }
 }
 
 /// A request with the exchange that counts it.

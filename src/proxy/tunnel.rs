@@ -15,8 +15,6 @@ use std::{
 
 use bytes::Bytes;
 use http::{Response, response};
-use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -24,7 +22,8 @@ use tokio::{
 
 use super::{body::ResponseBody, exchange::Exchange, roster::Enrolled};
 use crate::{
-    net::{Millis, Watchdog, now_coarse},
+    downstream::Upgrade,
+    net::{Metered, Millis, Watchdog, now_coarse},
     upstream::{Link, Traffic},
 };
 
@@ -35,7 +34,7 @@ use crate::{
 pub(super) fn open(
     parts: response::Parts,
     link: Box<Link>,
-    client_side: OnUpgrade,
+    client_side: Upgrade,
     mut exchange: Box<Exchange>,
 ) -> Response<ResponseBody> {
     exchange.client.pulse.end_apart();
@@ -43,13 +42,12 @@ pub(super) fn open(
     exchange.tunnel_begins();
     tokio::task::spawn_local(async move {
         match client_side.await {
-            Ok(client) => {
-                let (client, server) = (TokioIo::new(client), ServerSide::new(link));
-                let end = pass(client, server, &mut exchange, &mut enrolled).await;
+            Some(client) => {
+                let end = pass(client, ServerSide::new(link), &mut exchange, &mut enrolled).await;
                 note(&end, &mut exchange);
             }
             // The client left before it had read the 101.
-            Err(_) => exchange.broken_by_client(),
+            None => exchange.broken_by_client(),
         }
         exchange.finished(None);
         drop(enrolled);
@@ -90,12 +88,7 @@ fn note(end: &End, exchange: &mut Exchange) {
 
 /// Passes bytes both ways until both sides have ended, or both were silent too long. The end of one side is passed on, and
 /// the other may go on.
-async fn pass(
-    mut client: TokioIo<Upgraded>,
-    mut server: ServerSide,
-    exchange: &mut Exchange,
-    enrolled: &mut Enrolled,
-) -> End {
+async fn pass(mut client: Metered, mut server: ServerSide, exchange: &mut Exchange, enrolled: &mut Enrolled) -> End {
     let owner = Rc::clone(&exchange.client);
     let worker = Rc::clone(&owner.worker);
     let timeouts = exchange.client.settings.timeouts.clone();

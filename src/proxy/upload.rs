@@ -17,8 +17,6 @@ pub(super) struct Sending {
     body: Option<Box<RequestBody>>,
     framing: Framing,
     stage: Stage,
-    /// Whether small pieces wait for others.
-    gathers: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +42,7 @@ impl Sending {
             Some(body) => body.size_hint().exact().map_or(Framing::Chunked, Framing::Length),
         };
         let body = body.map(Box::new);
-        Self { body, framing, stage: Stage::Body, gathers: false }
+        Self { body, framing, stage: Stage::Body }
     }
 
     /// The request is to be sent from its start; nothing of it was written before, or it has no body.
@@ -84,12 +82,6 @@ impl Sending {
             if !matches!(self.stage, Stage::Body | Stage::Flush) {
                 return Ok(());
             }
-            if waits && link.is_gathering() && !std::mem::replace(&mut self.gathers, true) {
-                // hyper hands on one chunk at a time: there may be more, which costs less in one piece.
-                cx.waker().wake_by_ref();
-                return Ok(());
-            }
-            self.gathers = false;
             match link.poll_flush(cx) {
                 Poll::Pending => return Ok(()),
                 Poll::Ready(Err(_)) => self.stage = Stage::Refused,
@@ -108,18 +100,15 @@ impl Sending {
                 break;
             };
             match Pin::new(&mut **body).poll_frame(cx) {
-                Poll::Ready(Some(Ok(frame))) => {
-                    self.gathers = false;
-                    match frame.into_data() {
-                        Ok(data) => {
-                            link.push_data(data);
-                            if body.is_end_stream() {
-                                self.end(link, None);
-                            }
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) => {
+                        link.push_data(data);
+                        if body.is_end_stream() {
+                            self.end(link, None);
                         }
-                        Err(frame) => self.end(link, frame.trailers_ref()),
                     }
-                }
+                    Err(frame) => self.end(link, frame.trailers_ref()),
+                },
                 Poll::Ready(Some(Err(_))) => return Err(Spoilt),
                 Poll::Ready(None) => self.end(link, None),
                 Poll::Pending => return Ok(true),

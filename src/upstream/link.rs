@@ -4,32 +4,20 @@
 
 use std::{
     io,
-    mem::MaybeUninit,
-    pin::{Pin, pin},
     task::{Context, Poll, ready},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, Method, request, response};
 use http_body::Frame;
-use tokio::{
-    io::{AsyncRead, AsyncReadExt, ReadBuf},
-    net::TcpStream,
-};
+use tokio::net::TcpStream;
 
-use super::{outbox::Outbox, traffic::Traffic};
+use super::traffic::Traffic;
 use crate::{
-    h1::{BodyError, Decoder, Framing, Limits, ParseError, Piece, parse_head},
-    net::Millis,
+    h1::{BodyError, Decoder, Framing, Limits, Outbox, ParseError, Piece, parse_response},
+    net::{Millis, joined, poll_read_piece, poll_write_outbox},
 };
 
-/// What one read takes when little is expected.
-const SMALL_READ: usize = 16 * 1024;
-/// What one read takes in the middle of a large body.
-const LARGE_READ: usize = 128 * 1024;
-/// Less than this is copied out of a larger buffer: a client that reads slowly would otherwise keep much memory for little
-/// data.
-const LITTLE: usize = 4 * 1024;
 /// Responses in between (1xx) that a server may give to one request.
 const MOST_INTERIM: u32 = 16;
 
@@ -102,17 +90,12 @@ impl Link {
         self.keep_alive = false;
         self.was_refused = false;
         self.may_be_head = false;
-        self.outbox.head(parts, framing);
+        self.outbox.request(parts, framing);
     }
 
     /// Whether a piece of the request's body can be added.
     pub fn has_room(&self) -> bool {
         self.outbox.has_room()
-    }
-
-    /// Whether small pieces wait that more could be added to.
-    pub fn is_gathering(&self) -> bool {
-        self.outbox.is_gathering()
     }
 
     /// Adds a piece of the request's body, when there is room.
@@ -130,7 +113,8 @@ impl Link {
     /// # Errors
     /// When the server takes no more; it may have answered all the same.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = self.outbox.poll_flush(&mut self.stream, &self.traffic, cx);
+        let traffic = &self.traffic;
+        let flushed = poll_write_outbox(&mut self.outbox, &mut self.stream, cx, |written| traffic.sent(written));
         self.was_refused |= matches!(flushed, Poll::Ready(Err(_)));
         flushed
     }
@@ -142,7 +126,7 @@ impl Link {
     pub fn poll_head(&mut self, cx: &mut Context<'_>, limits: Limits) -> Poll<Result<response::Parts, ReadError>> {
         loop {
             if self.may_be_head
-                && let Some(head) = parse_head(&self.rest, &self.method, limits)?
+                && let Some(head) = parse_response(&self.rest, &self.method, limits)?
             {
                 let _head = self.rest.split_to(head.length);
                 self.may_be_head = !self.rest.is_empty();
@@ -171,7 +155,7 @@ impl Link {
             // A head that drips costs no more than its bytes: it is parsed again only when a line has come to its end.
             self.may_be_head =
                 self.rest.is_empty() || more.contains(&b'\n') || self.rest.len() + more.len() >= limits.head;
-            self.rest = if self.rest.is_empty() { more } else { joined(std::mem::take(&mut self.rest), &more) };
+            self.rest = joined(std::mem::take(&mut self.rest), more);
         }
     }
 
@@ -264,39 +248,11 @@ impl Link {
 
     /// Reads what is there; nothing at the end of the stream.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
-        let left = self.body.left().map_or(0, |left| usize::try_from(left).unwrap_or(LARGE_READ));
-        let read = match left.max(self.last_read) {
-            ..LITTLE => ready!(self.poll_read_little(cx)),
-            LITTLE..SMALL_READ => ready!(self.poll_read_much(cx, SMALL_READ)),
-            SMALL_READ.. if left > 0 => ready!(self.poll_read_much(cx, left.min(LARGE_READ))),
-            SMALL_READ.. => ready!(self.poll_read_much(cx, LARGE_READ)),
-        }?;
+        let read = ready!(poll_read_piece(&mut self.stream, cx, self.body.left(), self.last_read))?;
         self.last_read = read.len();
         if !read.is_empty() {
             self.traffic.received(read.len());
         }
         Poll::Ready(Ok(read))
     }
-
-    /// Reads to the stack and copies: most responses are smaller than any buffer that would be good for all.
-    fn poll_read_little(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
-        let mut space = [const { MaybeUninit::uninit() }; SMALL_READ];
-        let mut buffer = ReadBuf::uninit(&mut space);
-        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
-        Poll::Ready(Ok(Bytes::copy_from_slice(buffer.filled())))
-    }
-
-    fn poll_read_much(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<io::Result<Bytes>> {
-        let mut buffer = BytesMut::with_capacity(most);
-        ready!(pin!(self.stream.read_buf(&mut buffer)).poll(cx))?;
-        let little = buffer.len() < LITTLE.max(buffer.capacity() / 4);
-        Poll::Ready(Ok(if little { Bytes::copy_from_slice(&buffer) } else { buffer.freeze() }))
-    }
-}
-
-/// `more` behind `rest`, without copying `rest` each time.
-fn joined(rest: Bytes, more: &[u8]) -> Bytes {
-    let mut joined = BytesMut::from(rest);
-    joined.extend_from_slice(more);
-    joined.freeze()
 }

@@ -7,7 +7,6 @@
 mod connect;
 mod idle;
 mod link;
-mod outbox;
 mod traffic;
 
 pub use connect::{ConnectError, connect};

@@ -9,23 +9,13 @@ use http::{
     response::Parts,
 };
 use httparse::Status;
-use hyper::ext::ReasonPhrase;
 
-use super::{Decoder, request::write_field};
-
-/// Most header lines of a response.
-const MAX_HEADERS: usize = 100;
-
-/// How large a head may be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Bytes, with the line ends.
-    pub head: usize,
-}
+use super::{Limits, MAX_HEADERS, Noted, ParseError};
+use crate::h1::Decoder;
 
 /// A head, and how what follows it is to be read.
 #[derive(Debug)]
-pub struct Head {
+pub struct ResponseHead {
     /// Status and headers.
     pub parts: Parts,
     /// Reads the body. A response in between (1xx) has none.
@@ -36,28 +26,27 @@ pub struct Head {
     pub length: usize,
 }
 
-/// Why bytes are not the head of a response.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum ParseError {
-    /// Its syntax is broken (RFC 9112 section 4).
-    #[error("{0}")]
-    Syntax(httparse::Error),
-    /// It is longer than allowed.
-    #[error("the head is longer than {0} bytes")]
-    TooLong(usize),
-    /// Its length can be read in two ways (RFC 9112 section 6.3).
-    #[error("the length of the body can be read in two ways")]
-    Length,
-    /// It has a transfer coding that we don't speak.
-    #[error("the transfer coding is not 'chunked'")]
-    Coding,
+/// What a server calls its status.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reason(Box<str>);
+
+impl Reason {
+    /// A reason from a head that was parsed.
+    pub fn new(reason: &str) -> Self {
+        Self(reason.into())
+    }
+
+    /// Its text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 /// Reads a head from the start of `input`; `None` when it is not complete yet. `asked` is the method that it answers.
 ///
 /// # Errors
 /// When no further bytes could make it a head.
-pub fn parse_head(input: &Bytes, asked: &Method, limits: Limits) -> Result<Option<Head>, ParseError> {
+pub fn parse_response(input: &Bytes, asked: &Method, limits: Limits) -> Result<Option<ResponseHead>, ParseError> {
     let mut lines = [const { MaybeUninit::uninit() }; MAX_HEADERS];
     let mut response = httparse::Response::new(&mut []);
     let parser = httparse::ParserConfig::default();
@@ -75,11 +64,8 @@ pub fn parse_head(input: &Bytes, asked: &Method, limits: Limits) -> Result<Optio
         .and_then(|code| StatusCode::from_u16(code).ok())
         .ok_or(ParseError::Syntax(httparse::Error::Status))?;
     if parts.status.canonical_reason().is_none() {
-        // hyper would write a reason of its own.
-        let reason = Bytes::copy_from_slice(response.reason.unwrap_or_default().as_bytes());
-        if let Ok(reason) = ReasonPhrase::try_from(reason) {
-            parts.extensions.insert(reason);
-        }
+        // Nobody else knows what to call it.
+        parts.extensions.insert(Reason::new(response.reason.unwrap_or_default()));
     }
     let mut framing = Noted::default();
     // Two more than needed: a cookie may be added, and a map that is full is hashed anew.
@@ -98,87 +84,28 @@ pub fn parse_head(input: &Bytes, asked: &Method, limits: Limits) -> Result<Optio
         let length = parts.headers.get(header::CONTENT_LENGTH).cloned();
         length.and_then(|length| parts.headers.insert(header::CONTENT_LENGTH, length));
     }
-    let body = framing.body(asked, parts.status, old)?;
-    let closes = framing.close || (old && !framing.keep_alive) || matches!(body, Decoder::UntilClose);
-    Ok(Some(Head { parts, body, keep_alive: !closes, length }))
+    let body = body(&framing, asked, parts.status, old)?;
+    let keep_alive = framing.keeps(old) && !matches!(body, Decoder::UntilClose);
+    Ok(Some(ResponseHead { parts, body, keep_alive, length }))
 }
 
-/// Writes a response in between (1xx), which has no body.
-pub fn write_interim(out: &mut Vec<u8>, status: StatusCode, headers: &HeaderMap) {
-    let reason = status.canonical_reason().unwrap_or_default();
-    out.extend_from_slice(format!("HTTP/1.1 {} {reason}\r\n", status.as_str()).as_bytes());
-    for (name, value) in headers {
-        write_field(out, name.as_str(), value.as_bytes());
+/// How the body is read (RFC 9112 section 6.3).
+fn body(framing: &Noted, asked: &Method, status: StatusCode, old: bool) -> Result<Decoder, ParseError> {
+    if framing.both {
+        return Err(ParseError::Length);
     }
-    out.extend_from_slice(b"\r\n");
-}
-
-/// What the headers say of body and connection.
-#[derive(Default)]
-struct Noted {
-    length: Option<u64>,
-    repeated_length: bool,
-    chunked: bool,
-    close: bool,
-    keep_alive: bool,
-}
-
-impl Noted {
-    fn note(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<(), ParseError> {
-        match *name {
-            header::CONTENT_LENGTH => {
-                let length = number(value.as_bytes()).ok_or(ParseError::Length)?;
-                self.repeated_length = self.length.is_some();
-                if self.length.replace(length).is_some_and(|before| before != length) {
-                    return Err(ParseError::Length);
-                }
-            }
-            header::TRANSFER_ENCODING => {
-                if self.chunked || !value.as_bytes().eq_ignore_ascii_case(b"chunked") {
-                    return Err(ParseError::Coding);
-                }
-                self.chunked = true;
-            }
-            header::CONNECTION => {
-                for token in value.as_bytes().split(|&byte| byte == b',') {
-                    self.close |= token.trim_ascii().eq_ignore_ascii_case(b"close");
-                    self.keep_alive |= token.trim_ascii().eq_ignore_ascii_case(b"keep-alive");
-                }
-            }
-            _ => {}
-        }
-        Ok(())
+    if framing.chunked && old {
+        return Err(ParseError::Coding);
     }
-
-    /// How the body is read (RFC 9112 section 6.3).
-    fn body(&self, asked: &Method, status: StatusCode, old: bool) -> Result<Decoder, ParseError> {
-        if self.chunked && self.length.is_some() {
-            return Err(ParseError::Length);
-        }
-        if self.chunked && old {
-            return Err(ParseError::Coding);
-        }
-        let bodiless = asked == Method::HEAD
-            || status.is_informational()
-            || status == StatusCode::NO_CONTENT
-            || status == StatusCode::NOT_MODIFIED;
-        Ok(match (bodiless, self.chunked, self.length) {
-            (true, _, _) => Decoder::Length(0),
-            (false, true, _) => Decoder::chunked(),
-            (false, false, Some(length)) => Decoder::Length(length),
-            (false, false, None) => Decoder::UntilClose,
-        })
-    }
-}
-
-/// A number of digits alone.
-fn number(text: &[u8]) -> Option<u64> {
-    if text.is_empty() {
-        return None;
-    }
-    text.iter().try_fold(0_u64, |number, &digit| {
-        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
-        number.checked_mul(10)?.checked_add(digit)
+    let bodiless = asked == Method::HEAD
+        || status.is_informational()
+        || status == StatusCode::NO_CONTENT
+        || status == StatusCode::NOT_MODIFIED;
+    Ok(match (bodiless, framing.chunked, framing.length) {
+        (true, _, _) => Decoder::Length(0),
+        (false, true, _) => Decoder::chunked(),
+        (false, false, Some(length)) => Decoder::Length(length),
+        (false, false, None) => Decoder::UntilClose,
     })
 }
 
@@ -189,8 +116,8 @@ mod tests {
 
     const LIMITS: Limits = Limits { head: 1024 };
 
-    fn parse(text: &str) -> Result<Option<Head>, ParseError> {
-        parse_head(&Bytes::copy_from_slice(text.as_bytes()), &Method::GET, LIMITS)
+    fn parse(text: &str) -> Result<Option<ResponseHead>, ParseError> {
+        parse_response(&Bytes::copy_from_slice(text.as_bytes()), &Method::GET, LIMITS)
     }
 
     fn body(text: &str) -> Result<Decoder, ParseError> {
@@ -232,7 +159,7 @@ mod tests {
             assert_eq!(body(&format!("HTTP/1.1 {status}\r\ncontent-length: 3\r\n\r\n")), Ok(Decoder::Length(0)));
         }
         let text = Bytes::from_static(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n");
-        let head = parse_head(&text, &Method::HEAD, LIMITS).unwrap().unwrap();
+        let head = parse_response(&text, &Method::HEAD, LIMITS).unwrap().unwrap();
         assert_eq!((head.body, head.keep_alive), (Decoder::Length(0), true));
         assert_eq!(head.parts.headers["content-length"], "3");
     }
@@ -261,7 +188,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_make_it_panic(bytes: Vec<u8>) {
-            let _any = parse_head(&Bytes::from(bytes), &Method::GET, LIMITS);
+            let _any = parse_response(&Bytes::from(bytes), &Method::GET, LIMITS);
         }
 
         #[test]

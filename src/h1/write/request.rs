@@ -2,6 +2,8 @@
 
 use http::{HeaderMap, header, request::Parts};
 
+use super::write_field;
+
 /// How the end of a request's body is told (RFC 9112 section 6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
@@ -14,7 +16,7 @@ pub enum Framing {
 }
 
 /// Writes the head of a request in HTTP/1.1, with the framing of its own body rather than the one in its headers.
-pub fn write_head(out: &mut Vec<u8>, parts: &Parts, framing: Framing) {
+pub fn write_request(out: &mut Vec<u8>, parts: &Parts, framing: Framing) {
     out.extend_from_slice(parts.method.as_str().as_bytes());
     out.push(b' ');
     let target = parts.uri.path_and_query().map_or("/", |path| path.as_str());
@@ -35,7 +37,7 @@ pub fn write_head(out: &mut Vec<u8>, parts: &Parts, framing: Framing) {
     }
     match framing {
         Framing::Empty => {}
-        Framing::Length(length) => write_field(out, "content-length", length.to_string().as_bytes()),
+        Framing::Length(length) => write_field(out, "content-length", itoa::Buffer::new().format(length).as_bytes()),
         Framing::Chunked => write_field(out, "transfer-encoding", b"chunked"),
     }
     out.extend_from_slice(b"\r\n");
@@ -44,26 +46,22 @@ pub fn write_head(out: &mut Vec<u8>, parts: &Parts, framing: Framing) {
 /// Writes what comes before the data of a chunk (RFC 9112 section 7.1); the data must be followed by CR LF.
 ///
 /// A chunk of no bytes would end the body and must not be written.
-pub fn write_chunk_head(out: &mut Vec<u8>, length: usize) {
+pub(in crate::h1) fn write_chunk_head(out: &mut Vec<u8>, length: usize) {
     debug_assert!(length > 0, "a chunk of no bytes ends the body");
-    out.extend_from_slice(format!("{length:x}\r\n").as_bytes());
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let digits = (usize::BITS - length.leading_zeros()).div_ceil(4);
+    out.extend((0..digits).rev().map(|digit| HEX[(length >> (4 * digit)) & 15]));
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Ends a chunked body, with its trailers.
-pub fn write_last_chunk(out: &mut Vec<u8>, trailers: Option<&HeaderMap>) {
+pub(in crate::h1) fn write_last_chunk(out: &mut Vec<u8>, trailers: Option<&HeaderMap>) {
     out.extend_from_slice(b"0\r\n");
     for (name, value) in trailers.into_iter().flatten() {
         if may_trail(name) {
             write_field(out, name.as_str(), value.as_bytes());
         }
     }
-    out.extend_from_slice(b"\r\n");
-}
-
-pub(super) fn write_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
 }
 
@@ -108,7 +106,7 @@ mod tests {
             builder = builder.header(*name, *value);
         }
         let mut out = Vec::new();
-        write_head(&mut out, &builder.body(()).unwrap().into_parts().0, framing);
+        write_request(&mut out, &builder.body(()).unwrap().into_parts().0, framing);
         String::from_utf8(out).unwrap()
     }
 
@@ -130,7 +128,7 @@ mod tests {
             [("http://h?a=b", "GET /?a=b HTTP/1.1"), ("http://h#c", "GET / HTTP/1.1"), ("*", "GET * HTTP/1.1")]
         {
             let mut out = Vec::new();
-            write_head(&mut out, &Request::get(target).body(()).unwrap().into_parts().0, Framing::Empty);
+            write_request(&mut out, &Request::get(target).body(()).unwrap().into_parts().0, Framing::Empty);
             assert_eq!(String::from_utf8(out).unwrap().lines().next(), Some(line));
         }
     }
@@ -138,8 +136,10 @@ mod tests {
     #[test]
     fn chunks_have_their_size_in_hexadecimal() {
         let mut out = Vec::new();
-        write_chunk_head(&mut out, 26);
-        assert_eq!(out, b"1a\r\n");
+        for length in [1, 15, 16, 26, 0x1000] {
+            write_chunk_head(&mut out, length);
+        }
+        assert_eq!(out, b"1\r\nf\r\n10\r\n1a\r\n1000\r\n");
     }
 
     #[test]

@@ -1,30 +1,23 @@
-//! What waits to be written to a server.
-
-use std::{
-    io::{self, IoSlice},
-    pin::Pin,
-    task::{Context, Poll, ready},
-};
+//! What waits to be written.
 
 use bytes::{Buf, Bytes};
-use http::{HeaderMap, request};
-use tokio::{io::AsyncWrite, net::TcpStream};
+use http::{HeaderMap, request, response};
 
-use super::traffic::Traffic;
-use crate::h1::{Framing, write_chunk_head, write_head, write_last_chunk};
+use super::{Framing, Manner, ResponseFraming, write_chunk_head, write_last_chunk, write_request, write_response};
 
 /// Data up to this length is copied: one small `send` costs less than a `writev` of two pieces, and many small pieces of a
 /// client become one.
 const COPIED: usize = 4 * 1024;
+/// Room for the head of an ordinary message.
+const HEAD: usize = 512;
 /// No more is taken while so many bytes wait.
 const ROOM: usize = 16 * 1024;
 
 /// What waits to be written: small things gathered, then at most one large piece of data.
 #[derive(Debug, Default)]
-pub(super) struct Outbox {
+pub struct Outbox {
     /// The head, and data that was copied, with its framing.
     ready: Vec<u8>,
-    written: usize,
     /// Data that was copied and is not framed yet.
     gathered: Vec<u8>,
     /// A large piece, behind these.
@@ -32,29 +25,49 @@ pub(super) struct Outbox {
     /// What comes behind the large piece.
     after: Vec<u8>,
     chunked: bool,
-    /// All data, until something has been written.
+    /// All data of a request, until something has been written.
     unsent: Vec<Bytes>,
-    sent: bool,
+    holds_unsent: bool,
 }
 
 impl Outbox {
-    pub(super) fn head(&mut self, parts: &request::Parts, framing: Framing) {
-        *self = Self { chunked: framing == Framing::Chunked, ..Self::default() };
-        self.ready.reserve(512);
-        write_head(&mut self.ready, parts, framing);
+    /// Begins a request; what was there before is forgotten.
+    pub fn request(&mut self, parts: &request::Parts, framing: Framing) {
+        *self = Self { chunked: framing == Framing::Chunked, holds_unsent: true, ..Self::default() };
+        self.ready.reserve(HEAD);
+        write_request(&mut self.ready, parts, framing);
     }
 
-    pub(super) fn data(&mut self, data: Bytes) {
+    /// Begins a final response behind what there is; see [`write_response`].
+    pub fn response(
+        &mut self,
+        parts: &response::Parts,
+        manner: Manner,
+        length: Option<u64>,
+    ) -> (ResponseFraming, bool) {
+        self.ready.reserve(HEAD);
+        let (framing, keeps) = write_response(&mut self.ready, parts, manner, length);
+        self.chunked = framing == ResponseFraming::Chunked;
+        (framing, keeps)
+    }
+
+    /// Adds bytes before the head of a response.
+    pub fn interim(&mut self, bytes: &[u8]) {
+        self.ready.extend_from_slice(bytes);
+    }
+
+    /// Adds a piece of the body, when there is room.
+    pub fn data(&mut self, data: Bytes) {
         debug_assert!(self.has_room(), "the pieces before have been written");
         if data.is_empty() {
             return;
         }
-        if !self.sent {
+        if self.holds_unsent {
             self.unsent.push(data.clone());
         }
         if data.len() <= COPIED {
-            self.gathered.extend_from_slice(&data);
-            return;
+            let small = if self.chunked { &mut self.gathered } else { &mut self.ready };
+            return small.extend_from_slice(&data);
         }
         self.frame_gathered();
         if self.chunked {
@@ -64,7 +77,8 @@ impl Outbox {
         self.data = data;
     }
 
-    pub(super) fn end(&mut self, trailers: Option<&HeaderMap>) {
+    /// Adds the end of the body.
+    pub fn end(&mut self, trailers: Option<&HeaderMap>) {
         self.frame_gathered();
         if self.chunked {
             let last = if self.data.is_empty() { &mut self.ready } else { &mut self.after };
@@ -73,83 +87,58 @@ impl Outbox {
     }
 
     /// Whether there is room for a piece of data.
-    pub(super) fn has_room(&self) -> bool {
+    pub fn has_room(&self) -> bool {
         self.data.is_empty() && self.after.is_empty() && self.waiting() < ROOM
     }
 
-    /// Whether data was gathered that more could be added to.
-    pub(super) fn is_gathering(&self) -> bool {
-        !self.gathered.is_empty()
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
         self.waiting() == 0 && self.data.is_empty() && self.after.is_empty()
     }
 
-    pub(super) fn has_sent_nothing(&self) -> bool {
-        !self.sent
+    /// Whether nothing of the request in progress has been written.
+    pub fn has_sent_nothing(&self) -> bool {
+        self.holds_unsent
     }
 
     /// The data that was to be written, if nothing has been.
-    pub(super) fn take_unsent(&mut self) -> Vec<Bytes> {
+    pub fn take_unsent(&mut self) -> Vec<Bytes> {
         std::mem::take(&mut self.unsent)
     }
 
-    pub(super) fn poll_flush(
-        &mut self,
-        stream: &mut TcpStream,
-        traffic: &Traffic,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<()>> {
+    /// What is to be written next, in order; some of it may be empty, and all of it is when nothing waits.
+    pub fn pieces(&mut self) -> [&[u8]; 3] {
         self.frame_gathered();
-        while !self.is_empty() {
-            let ours = &self.ready[self.written..];
-            let written = if self.data.is_empty() && self.after.is_empty() {
-                ready!(Pin::new(&mut *stream).poll_write(cx, ours))?
-            } else {
-                let pieces = [IoSlice::new(ours), IoSlice::new(&self.data), IoSlice::new(&self.after)];
-                ready!(Pin::new(&mut *stream).poll_write_vectored(cx, &pieces))?
-            };
-            if written == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            traffic.sent(written);
-            self.advance(written);
+        [&self.ready, &self.data, &self.after]
+    }
+
+    /// So many bytes of [`pieces`](Self::pieces) have been written.
+    pub fn advance(&mut self, written: usize) {
+        self.holds_unsent = false;
+        self.unsent = Vec::new();
+        let ours = written.min(self.ready.len());
+        self.ready.drain(..ours);
+        let data = (written - ours).min(self.data.len());
+        self.data.advance(data);
+        self.after.drain(..written - ours - data);
+        if self.is_empty() {
+            // The next exchange may be far away, and most connections are idle.
+            self.ready = Vec::new();
         }
-        // The next exchange may be far away, and most connections are idle.
-        self.ready = Vec::new();
-        self.written = 0;
-        Poll::Ready(Ok(()))
     }
 
     /// Bytes of ours, and copied ones, that wait.
     fn waiting(&self) -> usize {
-        self.ready.len() - self.written + self.gathered.len()
+        self.ready.len() + self.gathered.len()
     }
 
     fn frame_gathered(&mut self) {
         if self.gathered.is_empty() {
             return;
         }
-        // What has been written makes room.
-        self.ready.drain(..std::mem::take(&mut self.written));
-        if self.chunked {
-            write_chunk_head(&mut self.ready, self.gathered.len());
-        }
+        write_chunk_head(&mut self.ready, self.gathered.len());
         self.ready.append(&mut self.gathered);
-        if self.chunked {
-            self.ready.extend_from_slice(b"\r\n");
-        }
-    }
-
-    fn advance(&mut self, written: usize) {
-        self.sent = true;
-        self.unsent = Vec::new();
-        let ours = written.min(self.ready.len() - self.written);
-        self.written += ours;
-        let data = (written - ours).min(self.data.len());
-        self.data.advance(data);
-        self.after.drain(..written - ours - data);
+        self.ready.extend_from_slice(b"\r\n");
     }
 }
 
@@ -160,7 +149,7 @@ mod tests {
 
     fn outbox(framing: Framing) -> Outbox {
         let mut outbox = Outbox::default();
-        outbox.head(&Request::post("/").body(()).unwrap().into_parts().0, framing);
+        outbox.request(&Request::post("/").body(()).unwrap().into_parts().0, framing);
         outbox
     }
 
@@ -172,7 +161,7 @@ mod tests {
             outbox.data(Bytes::from_static(b"ab"));
             taken += 2;
         }
-        assert!(taken <= ROOM && outbox.is_gathering());
+        assert!((2..=ROOM).contains(&taken));
         outbox.end(None);
         let text = String::from_utf8(outbox.ready.clone()).unwrap();
         assert!(text.contains(&format!("\r\n\r\n{taken:x}\r\nabab")) && text.ends_with("ab\r\n0\r\n\r\n"));

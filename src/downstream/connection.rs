@@ -1,0 +1,272 @@
+//! One connection of a client: head, request, response, and again.
+
+use std::{
+    cell::RefCell,
+    convert::Infallible,
+    error::Error,
+    io,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use http_body::Body;
+use tower::Service;
+
+use super::{
+    incoming::Incoming,
+    wire::{Wire, is_blank},
+};
+use crate::{
+    h1::{Limits, Manner, ParseError, RequestHead, ResponseFraming, parse_request},
+    net::Metered,
+};
+
+/// A client's connection that is served.
+pub struct Connection<S: Service<Request<Incoming>>, B> {
+    wire: Rc<RefCell<Wire>>,
+    service: S,
+    limits: Limits,
+    stage: Stage<B>,
+    /// The request in progress; its room is used for one after the other.
+    future: Pin<Box<Option<S::Future>>>,
+    /// How its response must look.
+    manner: Manner,
+    /// Whether what was read is worth a try to parse it.
+    may_be_head: bool,
+    /// Whether the connection ends after the request in progress.
+    ends: bool,
+    /// Room for the headers of the next request.
+    spare: HeaderMap,
+}
+
+/// What the connection is about.
+#[derive(Debug)]
+enum Stage<B> {
+    /// To read the head of a request.
+    Head,
+    /// To wait for a response.
+    Request,
+    /// To pass the response's body on.
+    Response(B, ResponseFraming),
+    /// To write what is left, and end.
+    End,
+    /// To write what is left of a response that broke off.
+    Break,
+}
+
+/// Why a connection ended otherwise than in good order.
+#[derive(Debug, thiserror::Error)]
+pub enum Broken {
+    /// What came is no request. Nothing has been answered.
+    #[error("no request: {0}")]
+    Head(#[from] ParseError),
+    /// The client left in the middle of a head.
+    #[error("the client left in the middle of a head")]
+    HeadEnds,
+    /// The client left before it had its response.
+    #[error("the client left before it had its response")]
+    Gone,
+    /// The response broke off.
+    #[error("the response broke off")]
+    Response,
+    /// The connection is broken.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+impl<S, B> Connection<S, B>
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+    B: Body<Data = Bytes, Error: Error> + Unpin,
+{
+    /// Serves the requests of `socket` with `service`, which must always be ready.
+    pub fn new(socket: Metered, service: S, limits: Limits) -> Self {
+        Self {
+            wire: Rc::new(RefCell::new(Wire::new(socket))),
+            service,
+            limits,
+            stage: Stage::Head,
+            future: Box::pin(None),
+            manner: Manner { is_head: false, old: false, keep_alive: true },
+            may_be_head: false,
+            ends: false,
+            spare: HeaderMap::new(),
+        }
+    }
+
+    /// Ends the connection after the request in progress, or at the next poll if there is none and nothing of one has come.
+    pub fn end(&mut self) {
+        self.ends = true;
+        self.manner.keep_alive = false;
+    }
+
+    /// Gives the socket back, with what was read of another request; `None` when it has been given to who wanted it for
+    /// another protocol.
+    pub fn into_socket(self) -> Option<Metered> {
+        let Self { wire, future, stage, .. } = self;
+        // Each has a hand on the wire.
+        drop((future, stage));
+        let Wire { mut socket, rest, upgrade, .. } = Rc::into_inner(wire)?.into_inner();
+        if upgrade.is_some() || !is_blank(&rest) {
+            socket.unread(rest);
+        }
+        match upgrade {
+            Some(upgrade) => {
+                // Whoever wanted it may be gone.
+                let _socket = upgrade.send(socket);
+                None
+            }
+            None => Some(socket),
+        }
+    }
+
+    /// Serves until the connection ends: in good order, when everything has been written, or broken.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        loop {
+            match &mut self.stage {
+                Stage::Head => {
+                    ready!(self.wire.borrow_mut().poll_flush(cx))?;
+                    match ready!(self.poll_head(cx))? {
+                        Some(head) => self.begin(head),
+                        None => self.stage = Stage::End,
+                    }
+                }
+                Stage::Request => {
+                    let Some(future) = self.future.as_mut().as_pin_mut() else {
+                        self.stage = Stage::End;
+                        continue;
+                    };
+                    match future.poll(cx) {
+                        Poll::Ready(Ok(response)) => self.respond(response),
+                        Poll::Pending => return self.wait(cx),
+                    }
+                }
+                Stage::Response(..) => match self.poll_body(cx)? {
+                    Poll::Ready(()) => {}
+                    Poll::Pending => return self.wait(cx),
+                },
+                Stage::End => return self.wire.borrow_mut().poll_flush(cx).map_err(Broken::Io),
+                Stage::Break => {
+                    ready!(self.wire.borrow_mut().poll_flush(cx))?;
+                    return Poll::Ready(Err(Broken::Response));
+                }
+            }
+        }
+    }
+
+    /// The next head; `None` when there is no further request.
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<RequestHead>, Broken>> {
+        let wire = &mut *self.wire.borrow_mut();
+        loop {
+            if std::mem::take(&mut self.may_be_head)
+                && let Some(head) = parse_request(&wire.rest, self.limits, &mut self.spare)?
+            {
+                let _head = wire.rest.split_to(head.length);
+                return Poll::Ready(Ok(Some(head)));
+            }
+            let before = wire.rest.len();
+            match wire.poll_read(cx) {
+                Poll::Pending if self.ends && is_blank(&wire.rest) => return Poll::Ready(Ok(None)),
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(error)) if is_blank(&wire.rest) => return Poll::Ready(Err(error.into())),
+                Poll::Ready(Ok(0)) if is_blank(&wire.rest) => return Poll::Ready(Ok(None)),
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Broken::HeadEnds)),
+                // A head that drips costs no more than its bytes: it is parsed again only when a line has come to its end.
+                Poll::Ready(Ok(_)) => {
+                    let ends_line = before == 0 || wire.rest[before..].contains(&b'\n');
+                    self.may_be_head = ends_line || wire.rest.len() >= self.limits.head;
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self, head: RequestHead) {
+        let RequestHead { parts, body, keep_alive, expects_continue, length: _ } = head;
+        {
+            let wire = &mut *self.wire.borrow_mut();
+            wire.turn += 1;
+            wire.body = body;
+            wire.expects_continue = expects_continue;
+            wire.upgrade = None;
+        }
+        self.manner = Manner {
+            is_head: parts.method == Method::HEAD,
+            old: parts.version < Version::HTTP_11,
+            keep_alive: keep_alive && !self.ends,
+        };
+        let future = self.service.call(Request::from_parts(parts, Incoming::new(&self.wire)));
+        self.future.set(Some(future));
+        self.stage = Stage::Request;
+    }
+
+    fn respond(&mut self, response: Response<B>) {
+        self.future.set(None);
+        let (mut parts, body) = response.into_parts();
+        let mut wire = self.wire.borrow_mut();
+        // Whoever has its answer is not asked for its body any more.
+        wire.expects_continue = false;
+        let (framing, keeps) = wire.outbox.response(&parts, self.manner, body.size_hint().exact());
+        self.manner.keep_alive = keeps;
+        if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+            self.stage = Stage::End;
+        } else {
+            wire.upgrade = None;
+            self.stage = Stage::Response(body, framing);
+        }
+        parts.headers.clear();
+        self.spare = parts.headers;
+    }
+
+    /// Passes the response's body on, as far as there is room; ready when it is complete, though not all of it is written.
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        while let Stage::Response(body, framing) = &mut self.stage {
+            let has_room = self.wire.borrow().outbox.has_room();
+            if !has_room {
+                ready!(self.wire.borrow_mut().poll_flush(cx))?;
+            }
+            let is_complete = *framing == ResponseFraming::Empty || body.is_end_stream();
+            let frame = if is_complete { Poll::Ready(None) } else { Pin::new(body).poll_frame(cx) };
+            // Only now: the body may have a hand on the wire, too.
+            let mut wire = self.wire.borrow_mut();
+            let trailers = match frame {
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) => {
+                        if let ResponseFraming::Length(left) = framing {
+                            *left = left.checked_sub(data.len() as u64).ok_or(Broken::Response)?;
+                        }
+                        wire.outbox.data(data);
+                        continue;
+                    }
+                    Err(frame) => frame.into_trailers().ok(),
+                },
+                Poll::Ready(None) => None,
+                Poll::Ready(Some(Err(_))) => {
+                    drop(wire);
+                    self.stage = Stage::Break;
+                    break;
+                }
+                Poll::Pending => return Poll::Pending,
+            };
+            if matches!(framing, ResponseFraming::Length(1..)) {
+                return Poll::Ready(Err(Broken::Response));
+            }
+            wire.outbox.end(trailers.as_ref());
+            self.may_be_head = !wire.rest.is_empty();
+            let keeps = self.manner.keep_alive && wire.body.is_done();
+            drop(wire);
+            self.stage = if keeps { Stage::Head } else { Stage::End };
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Waits for the service or for its body, unless the client is gone.
+    fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        let wire = &mut *self.wire.borrow_mut();
+        let _later = wire.poll_flush(cx)?;
+        self.may_be_head = true;
+        if wire.poll_gone(cx) { Poll::Ready(Err(Broken::Gone)) } else { Poll::Pending }
+    }
+}
