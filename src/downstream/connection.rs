@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version, response};
 use http_body::Body;
 use tower::Service;
 
@@ -20,7 +20,7 @@ use super::{
     wire::{Wire, is_blank},
 };
 use crate::{
-    h1::{Limits, Manner, ParseError, RequestHead, ResponseFraming, parse_request},
+    h1::{Limits, Lines, Manner, ParseError, RequestHead, ResponseFraming, parse_request},
     net::Metered,
 };
 
@@ -40,6 +40,24 @@ pub struct Connection<S: Service<Request<Incoming>>, B> {
     ends: bool,
     /// Room for the headers of the next request.
     spare: HeaderMap,
+}
+
+/// A response.
+#[derive(Debug)]
+pub struct Answer<B> {
+    /// Status and headers.
+    pub parts: response::Parts,
+    /// More headers.
+    pub lines: Lines,
+    /// Body.
+    pub body: B,
+}
+
+impl<B> From<Response<B>> for Answer<B> {
+    fn from(response: Response<B>) -> Self {
+        let (parts, body) = response.into_parts();
+        Self { parts, lines: Lines::default(), body }
+    }
 }
 
 /// What the connection is about.
@@ -79,7 +97,7 @@ pub enum Broken {
 
 impl<S, B> Connection<S, B>
 where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+    S: Service<Request<Incoming>, Response: Into<Answer<B>>, Error = Infallible>,
     B: Body<Data = Bytes, Error: Error> + Unpin,
 {
     /// Serves the requests of `socket` with `service`, which must always be ready.
@@ -140,7 +158,7 @@ where
                         continue;
                     };
                     match future.poll(cx) {
-                        Poll::Ready(Ok(response)) => self.respond(response),
+                        Poll::Ready(Ok(response)) => self.respond(response.into()),
                         Poll::Pending => return self.wait(cx),
                     }
                 }
@@ -202,13 +220,13 @@ where
         self.stage = Stage::Request;
     }
 
-    fn respond(&mut self, response: Response<B>) {
+    fn respond(&mut self, answer: Answer<B>) {
         self.future.set(None);
-        let (mut parts, body) = response.into_parts();
+        let Answer { mut parts, lines, body } = answer;
         let mut wire = self.wire.borrow_mut();
         // Whoever has its answer is not asked for its body any more.
         wire.expects_continue = false;
-        let (framing, keeps) = wire.outbox.response(&parts, self.manner, body.size_hint().exact());
+        let (framing, keeps) = wire.outbox.response(&parts, &lines, self.manner, body.size_hint().exact());
         self.manner.keep_alive = keeps;
         if parts.status == StatusCode::SWITCHING_PROTOCOLS {
             self.stage = Stage::End;

@@ -9,5 +9,5 @@ mod incoming;
 mod tests;
 mod wire;
 
-pub use connection::{Broken, Connection};
+pub use connection::{Answer, Broken, Connection};
 pub use incoming::{Incoming, IncomingError, Upgrade};

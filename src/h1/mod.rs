@@ -10,12 +10,14 @@
 
 mod body;
 mod chunked;
+mod lines;
 mod outbox;
 mod parse;
 mod write;
 
 pub use body::Decoder;
 pub use chunked::{Chunked, Piece};
+pub use lines::Lines;
 pub use outbox::Outbox;
 pub use parse::{Limits, ParseError, Reason, RequestHead, ResponseHead, parse_request, parse_response};
 pub use write::{Framing, Manner, ResponseFraming, write_interim, write_request, write_response};

@@ -3,13 +3,17 @@
 use bytes::{Buf, Bytes};
 use http::{HeaderMap, request, response};
 
-use super::{Framing, Manner, ResponseFraming, write_chunk_head, write_last_chunk, write_request, write_response};
+use super::{
+    Framing, Lines, Manner, ResponseFraming, write_chunk_head, write_last_chunk, write_request, write_response,
+};
 
 /// Data up to this length is copied: one small `send` costs less than a `writev` of two pieces, and many small pieces of a
 /// client become one.
 const COPIED: usize = 4 * 1024;
 /// Room for the head of an ordinary message.
 const HEAD: usize = 512;
+/// Room that is kept for the next message.
+const KEPT: usize = 1024;
 /// No more is taken while so many bytes wait.
 const ROOM: usize = 16 * 1024;
 
@@ -33,8 +37,10 @@ pub struct Outbox {
 impl Outbox {
     /// Begins a request; what was there before is forgotten.
     pub fn request(&mut self, parts: &request::Parts, framing: Framing) {
-        *self = Self { chunked: framing == Framing::Chunked, holds_unsent: true, ..Self::default() };
-        self.ready.reserve(HEAD);
+        let mut ready = std::mem::take(&mut self.ready);
+        ready.clear();
+        ready.reserve(HEAD);
+        *self = Self { ready, chunked: framing == Framing::Chunked, holds_unsent: true, ..Self::default() };
         write_request(&mut self.ready, parts, framing);
     }
 
@@ -42,11 +48,12 @@ impl Outbox {
     pub fn response(
         &mut self,
         parts: &response::Parts,
+        lines: &Lines,
         manner: Manner,
         length: Option<u64>,
     ) -> (ResponseFraming, bool) {
         self.ready.reserve(HEAD);
-        let (framing, keeps) = write_response(&mut self.ready, parts, manner, length);
+        let (framing, keeps) = write_response(&mut self.ready, parts, lines, manner, length);
         self.chunked = framing == ResponseFraming::Chunked;
         (framing, keeps)
     }
@@ -123,7 +130,7 @@ impl Outbox {
         self.after.drain(..written - ours - data);
         if self.is_empty() {
             // The next exchange may be far away, and most connections are idle.
-            self.ready = Vec::new();
+            self.ready.shrink_to(KEPT);
         }
     }
 

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use http::{Request, Response};
+use http::Request;
 use tokio::{io::AsyncWriteExt, net::TcpStream, sync::OwnedSemaphorePermit};
 
 use super::{
@@ -24,7 +24,7 @@ use super::{
     worker::Frontend,
 };
 use crate::{
-    downstream::{Broken, Connection, Incoming},
+    downstream::{Answer, Broken, Connection, Incoming},
     h1::{Limits, ParseError},
     http_rules::{Fault, Rejection},
     model::{Cause, Phase, Termination},
@@ -38,12 +38,12 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What answers requests.
 trait Service:
-    tower::Service<Request<Incoming>, Response = Response<ResponseBody>, Error = Infallible, Future: 'static>
+    tower::Service<Request<Incoming>, Response = Answer<ResponseBody>, Error = Infallible, Future: 'static>
 {
 }
 
 impl<S> Service for S where
-    S: tower::Service<Request<Incoming>, Response = Response<ResponseBody>, Error = Infallible, Future: 'static>
+    S: tower::Service<Request<Incoming>, Response = Answer<ResponseBody>, Error = Infallible, Future: 'static>
 {
 }
 
@@ -328,7 +328,7 @@ mod tests {
         proxy::{Settings, Worker, exchange::Exchange},
         registry::{Registry, Slot},
     };
-    use http::StatusCode;
+    use http::{Response, StatusCode};
     use tokio::{io::AsyncReadExt, net::TcpListener, sync::watch, time::timeout};
 
     const PATIENCE: Duration = Duration::from_secs(15);
@@ -378,7 +378,7 @@ mod tests {
             assert!(request.uri().path() != "/panic", "asked to");
             let mut response = Response::new(ResponseBody::switching());
             *response.status_mut() = StatusCode::NO_CONTENT;
-            Ok(response)
+            Ok(Answer::from(response))
         })
     }
 

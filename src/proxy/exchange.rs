@@ -12,6 +12,8 @@ use http::{Method, Response, StatusCode, Uri, Version, header};
 
 use super::{body::ResponseBody, client::Client};
 use crate::{
+    downstream::Answer,
+    h1::Lines,
     http_rules::{Fault, forwarded_client},
     model::{Cause, Phase, StickyRequest, Termination},
     queue::Ahead,
@@ -223,12 +225,12 @@ impl Exchange {
     }
 
     /// The response's head came.
-    pub(super) fn responded(&mut self, parts: &http::response::Parts) {
+    pub(super) fn responded(&mut self, parts: &http::response::Parts, lines: &Lines) {
         self.response = self.sent.map(|sent| sent.elapsed());
         self.status = Some(parts.status);
         self.termination.phase = Phase::Data;
         if self.client.worker.logs() {
-            self.bytes += head_length(parts);
+            self.bytes += head_length(parts) + lines.as_bytes().len() as u64;
         }
     }
 
@@ -280,7 +282,7 @@ impl Exchange {
     }
 
     /// Answers with an error of our own.
-    pub(super) fn refuse(mut self: Box<Self>, fault: Fault) -> Response<ResponseBody> {
+    pub(super) fn refuse(mut self: Box<Self>, fault: Fault) -> Answer<ResponseBody> {
         let (status, cause, phase) = fault.verdict();
         self.termination.cause = cause;
         self.termination.phase = phase;
@@ -320,7 +322,7 @@ impl Exchange {
         if self.client.worker.logs() {
             self.bytes += head_length(&parts);
         }
-        Response::from_parts(parts, ResponseBody::own(fault.body(), self))
+        Answer { parts, lines: Lines::default(), body: ResponseBody::own(fault.body(), self) }
     }
 
     /// The response is complete or broken off. The connection, if there was one, is kept when it can be.

@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, rc::Rc, sync::Arc};
 
-use http::{HeaderValue, Response, StatusCode, Version, header, request, response};
+use http::{HeaderValue, StatusCode, Version, header, request, response};
 use http_body::Body;
 
 use super::{
@@ -17,7 +17,7 @@ use super::{
     verdict::tell,
 };
 use crate::{
-    downstream::Incoming,
+    downstream::{Answer, Incoming},
     http_rules::{Fault, Screened, add_forwarding_headers, prepare_response, strip_hop_by_hop},
     registry::Server,
     retry::{Decision, Failure, History, decide, is_idempotent, is_safe},
@@ -33,7 +33,7 @@ pub(super) struct Passed {
 }
 
 /// Answers a request, whatever happens.
-pub(super) async fn forward(passed: Passed) -> Result<Response<ResponseBody>, Infallible> {
+pub(super) async fn forward(passed: Passed) -> Result<Answer<ResponseBody>, Infallible> {
     let Passed { mut parts, body, screened, mut exchange } = passed;
     let upload = begin_upload(&exchange, &body);
     let upgrade = screened.upgrade.map(|_| body.upgrade());
@@ -49,7 +49,7 @@ pub(super) async fn forward(passed: Passed) -> Result<Response<ResponseBody>, In
     let outgoing =
         Outgoing { parts: &parts, sending: &mut sending, expects_continue: screened.expects_continue, takes_interim };
     let answered = send(outgoing, &sticky, &mut exchange).await.and_then(|answer| {
-        let Answer { mut parts, link, server } = answer;
+        let Arrived { mut parts, mut link, server } = answer;
         prepare_response(&mut parts, exchange.client.asked(screened)).map_err(|invalid| {
             tracing::debug!("{} gave no valid response: {invalid}", server.name);
             Fault::InvalidResponse
@@ -63,22 +63,23 @@ pub(super) async fn forward(passed: Passed) -> Result<Response<ResponseBody>, In
             // What is left of the request is not read once the response has ended.
             parts.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        exchange.responded(&parts);
-        Ok((parts, link, server))
+        let lines = link.take_lines();
+        exchange.responded(&parts, &lines);
+        Ok((parts, lines, link, server))
     });
-    let (parts, link, server) = match answered {
+    let (parts, lines, link, server) = match answered {
         Ok(answered) => answered,
         Err(fault) => return Ok(exchange.refuse(fault)),
     };
     if let (StatusCode::SWITCHING_PROTOCOLS, Some(client_side)) = (parts.status, upgrade) {
-        return Ok(tunnel::open(parts, link, client_side, exchange));
+        return Ok(tunnel::open(parts, lines, link, client_side, exchange));
     }
     let download = Download::new(link, server, sending, &exchange.client, screened.trailers);
-    Ok(Response::from_parts(parts, ResponseBody::server(download, exchange)))
+    Ok(Answer { parts, lines, body: ResponseBody::server(download, exchange) })
 }
 
 /// The head of a response with the connection it came on.
-struct Answer {
+struct Arrived {
     parts: response::Parts,
     link: Box<Link>,
     server: Arc<Server>,
@@ -112,7 +113,7 @@ fn prepare_request(parts: &mut request::Parts, screened: Screened, exchange: &mu
 }
 
 /// Sends the request to one server after another until one answers or `retry` says that it is enough.
-async fn send(mut outgoing: Outgoing<'_>, sticky: &Sticky, exchange: &mut Exchange) -> Result<Answer, Fault> {
+async fn send(mut outgoing: Outgoing<'_>, sticky: &Sticky, exchange: &mut Exchange) -> Result<Arrived, Fault> {
     let client = Rc::clone(&exchange.client);
     let repeatable = outgoing.sending.upload().is_none() && is_idempotent(&outgoing.parts.method);
     let safe = is_safe(&outgoing.parts.method);
@@ -133,7 +134,7 @@ async fn send(mut outgoing: Outgoing<'_>, sticky: &Sticky, exchange: &mut Exchan
         let outcome = attempt(&mut outgoing, &server, kept, exchange).await;
         tell(&client, &pool, &server, &outcome, reused);
         let (failure, fault) = match outcome {
-            Ok((parts, link)) => return Ok(Answer { parts, link, server }),
+            Ok((parts, link)) => return Ok(Arrived { parts, link, server }),
             Err(Failed::Final(fault)) => return Err(fault),
             Err(Failed::Open { failure, fault }) => (failure, fault),
         };

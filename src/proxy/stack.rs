@@ -10,7 +10,7 @@ use std::{
 };
 
 use futures_util::future::Either;
-use http::{Request, Response, request::Parts};
+use http::{Request, request::Parts};
 use tower::{Layer, Service, ServiceBuilder, service_fn};
 
 use super::{
@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     config::Limits,
-    downstream::Incoming,
+    downstream::{Answer, Incoming},
     http_rules::{Fault, screen},
 };
 
@@ -29,7 +29,7 @@ use crate::{
 /// and neither does `service_fn`.
 pub(super) fn stack(
     client: Rc<Client>,
-) -> impl Service<Request<Incoming>, Response = Response<ResponseBody>, Error = Infallible, Future: 'static> {
+) -> impl Service<Request<Incoming>, Response = Answer<ResponseBody>, Error = Infallible, Future: 'static> {
     ServiceBuilder::new().layer(ObserveLayer { client }).layer(ScreenLayer).service(service_fn(forward))
 }
 
@@ -93,7 +93,7 @@ struct Screen<S> {
 
 impl<S> Service<Observed> for Screen<S>
 where
-    S: Service<Passed, Response = Response<ResponseBody>, Error = Infallible>,
+    S: Service<Passed, Response = Answer<ResponseBody>, Error = Infallible>,
 {
     type Response = S::Response;
     type Error = Infallible;
@@ -119,7 +119,7 @@ where
 }
 
 /// Answers a request whose body nobody reads.
-fn refuse(exchange: Box<Exchange>, body: &Incoming, fault: Fault) -> Response<ResponseBody> {
+fn refuse(exchange: Box<Exchange>, body: &Incoming, fault: Fault) -> Answer<ResponseBody> {
     if !http_body::Body::is_end_stream(body) {
         // It stays unfinished.
         exchange.client.begin_upload();

@@ -14,7 +14,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Response, response};
+use http::response;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -22,7 +22,8 @@ use tokio::{
 
 use super::{body::ResponseBody, exchange::Exchange, roster::Enrolled};
 use crate::{
-    downstream::Upgrade,
+    downstream::{Answer, Upgrade},
+    h1::Lines,
     net::{Metered, Millis, Watchdog, now_coarse},
     upstream::{Link, Traffic},
 };
@@ -33,10 +34,11 @@ use crate::{
 /// the other: both are the first bytes that pass.
 pub(super) fn open(
     parts: response::Parts,
+    lines: Lines,
     link: Box<Link>,
     client_side: Upgrade,
     mut exchange: Box<Exchange>,
-) -> Response<ResponseBody> {
+) -> Answer<ResponseBody> {
     exchange.client.pulse.end_apart();
     let mut enrolled = exchange.client.worker.enroll();
     exchange.tunnel_begins();
@@ -52,7 +54,7 @@ pub(super) fn open(
         exchange.finished(None);
         drop(enrolled);
     });
-    Response::from_parts(parts, ResponseBody::switching())
+    Answer { parts, lines, body: ResponseBody::switching() }
 }
 
 /// How a tunnel ended.

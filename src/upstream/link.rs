@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 
 use super::traffic::Traffic;
 use crate::{
-    h1::{BodyError, Decoder, Framing, Limits, Outbox, ParseError, Piece, parse_response},
+    h1::{BodyError, Decoder, Framing, Limits, Lines, Outbox, ParseError, Piece, parse_response},
     net::{Millis, joined, poll_read_piece, poll_write_outbox},
 };
 
@@ -56,6 +56,8 @@ pub struct Link {
     /// Whether `rest` is worth a try to parse it.
     may_be_head: bool,
     interim: u32,
+    /// Headers of the response that nobody asks for.
+    lines: Lines,
     body: Decoder,
     /// Whether the exchange in progress, or the last one, leaves the connection as it found it.
     keep_alive: bool,
@@ -76,6 +78,7 @@ impl Link {
             method: Method::GET,
             may_be_head: false,
             interim: 0,
+            lines: Lines::default(),
             body: Decoder::Length(0),
             keep_alive: true,
             was_refused: false,
@@ -137,6 +140,7 @@ impl Link {
                         return Poll::Ready(Err(ReadError::Interim));
                     }
                 } else {
+                    self.lines = head.lines;
                     self.body = head.body;
                     self.keep_alive = head.keep_alive;
                 }
@@ -191,6 +195,11 @@ impl Link {
                 }
             }
         }
+    }
+
+    /// The headers of the response that are not among those which [`poll_head`](Self::poll_head) gave.
+    pub fn take_lines(&mut self) -> Lines {
+        std::mem::take(&mut self.lines)
     }
 
     /// What is left of the response's body, if that is known.

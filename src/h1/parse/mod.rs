@@ -98,6 +98,12 @@ impl Noted {
     }
 }
 
+/// Whether a line of Connection says more than what becomes of the connection.
+fn nominates(line: &httparse::Header<'_>) -> bool {
+    let is_plain = |value: &[u8]| value.eq_ignore_ascii_case(b"keep-alive") || value.eq_ignore_ascii_case(b"close");
+    line.name.eq_ignore_ascii_case("connection") && !is_plain(line.value)
+}
+
 /// A number of digits alone.
 fn number(text: &[u8]) -> Option<u64> {
     if text.is_empty() {

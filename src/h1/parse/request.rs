@@ -10,13 +10,13 @@ use http::{
 };
 use httparse::Status;
 
-use super::{Limits, MAX_HEADERS, MAX_TARGET, Noted, ParseError};
+use super::{Limits, MAX_HEADERS, MAX_TARGET, Noted, ParseError, nominates};
 use crate::h1::Decoder;
 
 /// A head, and how what follows it is to be read.
 #[derive(Debug)]
 pub struct RequestHead {
-    /// Method, target and headers.
+    /// Method, target and headers. What Connection says of the connection alone is in `keep_alive`.
     pub parts: Parts,
     /// Reads the body.
     pub body: Decoder,
@@ -59,6 +59,8 @@ pub fn parse_request(input: &Bytes, limits: Limits, spare: &mut HeaderMap) -> Re
     // Three more than needed: forwarding headers are added, and a map that is full is hashed anew.
     headers.reserve(request.headers.len() + 3);
     let (mut framing, mut expects_continue) = (Noted::default(), false);
+    // Who asks for another protocol, or names headers that are for the next hop alone.
+    let all = request.headers.iter().any(nominates);
     for line in request.headers.iter() {
         let name = HeaderName::from_bytes(line.name.as_bytes())
             .map_err(|_| ParseError::Syntax(httparse::Error::HeaderName))?;
@@ -69,7 +71,9 @@ pub fn parse_request(input: &Bytes, limits: Limits, spare: &mut HeaderMap) -> Re
         if name == header::EXPECT {
             expects_continue = !old && value.as_bytes().eq_ignore_ascii_case(b"100-continue");
         }
-        headers.append(name, value);
+        if all || name != header::CONNECTION {
+            headers.append(name, value);
+        }
     }
     if framing.repeated_length {
         // All alike: one says as much.

@@ -10,14 +10,19 @@ use http::{
 };
 use httparse::Status;
 
-use super::{Limits, MAX_HEADERS, Noted, ParseError};
-use crate::h1::Decoder;
+use super::{Limits, MAX_HEADERS, Noted, ParseError, nominates};
+use crate::h1::{Decoder, Lines};
+
+/// Headers that rules may ask for and that an ordinary response has at most.
+const ASKED_FOR: usize = 6;
 
 /// A head, and how what follows it is to be read.
 #[derive(Debug)]
 pub struct ResponseHead {
-    /// Status and headers.
+    /// Status, and the headers that rules may ask for. What Connection says of the connection alone is in `keep_alive`.
     pub parts: Parts,
+    /// The other headers.
+    pub lines: Lines,
     /// Reads the body. A response in between (1xx) has none.
     pub body: Decoder,
     /// Whether the connection can take another request after this response (RFC 9112 section 9.3).
@@ -67,17 +72,25 @@ pub fn parse_response(input: &Bytes, asked: &Method, limits: Limits) -> Result<O
         // Nobody else knows what to call it.
         parts.extensions.insert(Reason::new(response.reason.unwrap_or_default()));
     }
-    let mut framing = Noted::default();
-    // Two more than needed: a cookie may be added, and a map that is full is hashed anew.
-    parts.headers = HeaderMap::with_capacity(response.headers.len() + 2);
+    let (mut framing, mut lines) = (Noted::default(), Lines::default());
+    // Who names others in Connection has them removed; and of a response in between rules ask for everything.
+    let all = parts.status.is_informational() || response.headers.iter().any(nominates);
+    // Room for those of an ordinary response and for a cookie: a map that is full is hashed anew.
+    parts.headers = HeaderMap::with_capacity(ASKED_FOR);
     for line in response.headers.iter() {
+        if !all && Lines::takes(line.name) {
+            lines.push(line.name, line.value);
+            continue;
+        }
         let name = HeaderName::from_bytes(line.name.as_bytes())
             .map_err(|_| ParseError::Syntax(httparse::Error::HeaderName))?;
         // Shares the bytes of the input, rather than copy each value.
         let value = HeaderValue::from_maybe_shared(input.slice_ref(line.value))
             .map_err(|_| ParseError::Syntax(httparse::Error::HeaderValue))?;
         framing.note(&name, &value)?;
-        parts.headers.append(name, value);
+        if all || name != header::CONNECTION {
+            parts.headers.append(name, value);
+        }
     }
     if framing.repeated_length {
         // All alike: one says as much.
@@ -86,7 +99,7 @@ pub fn parse_response(input: &Bytes, asked: &Method, limits: Limits) -> Result<O
     }
     let body = body(&framing, asked, parts.status, old)?;
     let keep_alive = framing.keeps(old) && !matches!(body, Decoder::UntilClose);
-    Ok(Some(ResponseHead { parts, body, keep_alive, length }))
+    Ok(Some(ResponseHead { parts, lines, body, keep_alive, length }))
 }
 
 /// How the body is read (RFC 9112 section 6.3).
@@ -129,7 +142,8 @@ mod tests {
         let head =
             parse("HTTP/1.1 201 Made\r\nA: 1\r\nb:2 \r\na: 3\r\ncontent-length: 5\r\n\r\nhello").unwrap().unwrap();
         assert_eq!((head.parts.status.as_u16(), head.length, head.keep_alive), (201, 58, true));
-        assert_eq!(head.parts.headers.get_all("a").iter().collect::<Vec<_>>(), ["1", "3"]);
+        assert_eq!(head.lines.as_bytes(), b"A: 1\r\nb: 2\r\na: 3\r\n");
+        assert_eq!(head.parts.headers.len(), 1, "the length");
         assert_eq!(head.body, Decoder::Length(5));
     }
 
@@ -151,6 +165,18 @@ mod tests {
             assert_eq!(body(&format!("HTTP/1.1 200 OK\r\n{lines}\r\n\r\n")), Err(error), "{lines}");
         }
         assert_eq!(body("HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"), Err(ParseError::Coding));
+    }
+
+    #[test]
+    fn who_names_headers_for_the_next_hop_alone_has_them_all_looked_at() {
+        let headers = |text: &str| {
+            let head = parse(text).unwrap().unwrap();
+            (head.parts.headers.len(), head.lines.as_bytes().len())
+        };
+        assert_eq!(headers("HTTP/1.1 200 OK\r\nconnection: Close\r\nx: 1\r\n\r\n"), (0, "x: 1\r\n".len()));
+        assert_eq!(headers("HTTP/1.1 200 OK\r\nconnection: close, x\r\nx: 1\r\n\r\n"), (2, 0));
+        assert_eq!(headers("HTTP/1.1 200 OK\r\nx: 1\r\nconnection: close\r\nConnection: x\r\n\r\n"), (3, 0));
+        assert_eq!(headers("HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n"), (1, 0));
     }
 
     #[test]

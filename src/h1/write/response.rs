@@ -3,7 +3,7 @@
 use http::{HeaderMap, StatusCode, header, response::Parts};
 
 use super::write_field;
-use crate::h1::Reason;
+use crate::h1::{Lines, Reason};
 
 /// What the request says of how its response must look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +34,7 @@ pub enum ResponseFraming {
 pub fn write_response(
     out: &mut Vec<u8>,
     parts: &Parts,
+    lines: &Lines,
     manner: Manner,
     length: Option<u64>,
 ) -> (ResponseFraming, bool) {
@@ -46,6 +47,7 @@ pub fn write_response(
         None => ResponseFraming::Chunked,
     };
     write_status(out, parts, old);
+    out.extend_from_slice(lines.as_bytes());
     let (mut closes, mut has_length) = (false, false);
     for (name, value) in &parts.headers {
         match *name {
@@ -122,7 +124,8 @@ mod tests {
             builder = builder.header(*name, *value);
         }
         let mut out = Vec::new();
-        let (_, keeps) = write_response(&mut out, &builder.body(()).unwrap().into_parts().0, manner, length);
+        let (_, keeps) =
+            write_response(&mut out, &builder.body(()).unwrap().into_parts().0, &Lines::default(), manner, length);
         (String::from_utf8(out).unwrap(), keeps)
     }
 
@@ -172,7 +175,7 @@ mod tests {
         let (mut parts, ()) = Response::builder().status(299).body(()).unwrap().into_parts();
         parts.extensions.insert(Reason::new("Odd"));
         let mut out = Vec::new();
-        write_response(&mut out, &parts, TODAY, Some(0));
+        write_response(&mut out, &parts, &Lines::default(), TODAY, Some(0));
         assert!(out.starts_with(b"HTTP/1.1 299 Odd\r\n"));
     }
 }
