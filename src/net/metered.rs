@@ -30,7 +30,6 @@ pub struct Pulse {
     last_out: AtomicU64,
     write_blocked: AtomicBool,
     ends_apart: AtomicBool,
-    ends_broken: AtomicBool,
     has_errand: AtomicBool,
     errand: Mutex<Errand>,
 }
@@ -96,12 +95,6 @@ impl Pulse {
         self.ends_apart.store(true, Relaxed);
     }
 
-    /// Whether the connection, if it ended now, must look broken off: the other side would take an ordinary end for that of
-    /// a response.
-    pub fn end_broken(&self, broken: bool) {
-        self.ends_broken.store(broken, Relaxed);
-    }
-
     /// Where the connection came in. `None` until the socket is polled for writing or flushing the next time: looking it up
     /// takes a system call, which hardly any connection needs.
     pub fn local(&self) -> Option<SocketAddr> {
@@ -129,12 +122,19 @@ pub struct Metered {
     stream: TcpStream,
     pulse: Arc<Pulse>,
     unread: Bytes,
+    ends_broken: bool,
 }
 
 impl Metered {
     /// Measures `stream` with `pulse`.
     pub fn new(stream: TcpStream, pulse: Arc<Pulse>) -> Self {
-        Self { stream, pulse, unread: Bytes::new() }
+        Self { stream, pulse, unread: Bytes::new(), ends_broken: false }
+    }
+
+    /// Whether the connection, if it ended now, must look broken off: the other side would take an ordinary end for that of
+    /// a response.
+    pub fn end_broken(&mut self, broken: bool) {
+        self.ends_broken = broken;
     }
 
     /// Gives bytes back that were read too early: they are the next to be read, and are not counted again.
@@ -196,7 +196,7 @@ impl Metered {
 
 impl Drop for Metered {
     fn drop(&mut self) {
-        if self.pulse.ends_broken.load(Relaxed)
+        if self.ends_broken
             && let Err(error) = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO))
         {
             tracing::debug!("a connection ends as if it were closed in good order: {error}");

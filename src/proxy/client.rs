@@ -417,11 +417,6 @@ impl Client {
         self.pulse.write_aside(&bytes);
     }
 
-    /// Notes that a response ends where the connection ends, which therefore must not end well before.
-    pub(super) fn note_unframed(&self) {
-        self.pulse.end_broken(true);
-    }
-
     /// Whether a request's body is not complete.
     pub(super) fn is_owed_a_body(&self) -> bool {
         self.upload.borrow().as_ref().is_some_and(|upload| upload.progress() != Progress::Complete)

@@ -55,10 +55,6 @@ pub(super) async fn forward(passed: Passed) -> Result<Response<ResponseBody>, In
             Fault::InvalidResponse
         })?;
         sticky.answer(&mut parts, &server, &mut exchange);
-        if exchange.old && !link.is_done() && link.left().is_none() {
-            // HTTP/1.0 knows no chunks: what has no length ends where the connection does.
-            exchange.client.note_unframed();
-        }
         if !sending.is_complete() {
             // What is left of the request is not read once the response has ended.
             parts.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
