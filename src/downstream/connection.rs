@@ -193,6 +193,7 @@ where
         {
             let wire = &mut *self.wire.borrow_mut();
             wire.turn += 1;
+            wire.is_answered = false;
             wire.body = body;
             wire.expects_continue = expects_continue;
             wire.upgrade = None;
@@ -213,6 +214,7 @@ where
         // Before the wire is borrowed: the body may have a hand on it, too.
         let length = body.size_hint().exact();
         let mut wire = self.wire.borrow_mut();
+        wire.is_answered = true;
         // Whoever has its answer is not asked for its body any more.
         wire.expects_continue = false;
         let (framing, keeps) = wire.outbox.response(&parts, self.manner, length);

@@ -6,7 +6,6 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
     rc::Rc,
-    sync::Arc,
     task::{Context, Poll},
     time::{Duration, SystemTime},
 };
@@ -103,8 +102,8 @@ where
                 Err(why) => refusal = Some(why),
             }
         }
-        let pulse = Arc::new(Pulse::new());
-        let client = Client::new(enrolled.worker(), &frontend, ends, Arc::clone(&pulse), occupied, permit);
+        let pulse = Pulse::begin();
+        let client = Client::new(enrolled.worker(), &frontend, ends, Rc::clone(&pulse), occupied, permit);
         match refusal {
             None => {}
             Some(Refusal::Silent) => return,
@@ -329,6 +328,7 @@ mod tests {
         registry::{Registry, Slot},
     };
     use http::StatusCode;
+    use std::sync::Arc;
     use tokio::{io::AsyncReadExt, net::TcpListener, sync::watch, time::timeout};
 
     const PATIENCE: Duration = Duration::from_secs(15);
@@ -407,7 +407,7 @@ mod tests {
     async fn what_dies_by_a_panic_is_told_from_what_the_client_broke_off() {
         let bench = Bench::new().await;
         let end = "127.0.0.1:1".parse().unwrap();
-        let (ends, pulse) = (Ends { source: end, local: Local::Address(end) }, Arc::new(Pulse::new()));
+        let (ends, pulse) = (Ends { source: end, local: Local::Address(end) }, Pulse::begin());
         let occupied = Occupied::enter(&bench.frontend.live);
         let client = Client::new(&bench.worker, &bench.frontend, ends, pulse, occupied, None);
         let end = poll_guarded(|| panic!("a bug"));
