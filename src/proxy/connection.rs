@@ -161,9 +161,7 @@ where
     let limits = Limits { head: client.settings.limits.head };
     let mut connection = Connection::new(socket, service(Rc::clone(client)), limits);
     match drive(&mut connection, client, enrolled, watchdog).await {
-        End::Closed if client.stage() == Stage::Closing => part(connection).await,
-        // A tunnel has the socket now, or nobody wants it.
-        End::Closed => drop(connection.into_socket()),
+        End::Closed => part(connection, client).await,
         End::Failed(Broken::Head(error)) => refuse(connection, client, &error).await,
         End::Failed(Broken::HeadEnds) => note_bad_request(client, Some(400), 0, Cause::Client),
         End::Failed(Broken::Gone | Broken::Response | Broken::Io(_)) => {}
@@ -248,9 +246,12 @@ fn at_rest<S: Service>(connection: Connection<S, ResponseBody>, client: &Client)
     Some(socket)
 }
 
-/// Ends a connection whose client may still send of a request that has its answer.
-async fn part<S: Service>(connection: Connection<S, ResponseBody>) {
-    if let Some(socket) = connection.into_socket() {
+/// Ends a connection, unless it is a tunnel's now. Its client may still send: the rest of a request that has its answer, or
+/// further requests, which get none.
+async fn part<S: Service>(connection: Connection<S, ResponseBody>, client: &Client) {
+    if let Some(socket) = connection.into_socket()
+        && (client.stage() == Stage::Closing || socket.has_unread())
+    {
         linger(socket).await;
     }
 }
