@@ -166,7 +166,12 @@ where
                     Poll::Ready(()) => {}
                     Poll::Pending => return self.wait(cx),
                 },
-                Stage::End => return self.wire.borrow_mut().poll_flush(cx).map_err(Broken::Io),
+                Stage::End => {
+                    let mut wire = self.wire.borrow_mut();
+                    ready!(wire.poll_flush(cx))?;
+                    wire.socket.end_broken(false);
+                    return Poll::Ready(Ok(()));
+                }
                 Stage::Break => {
                     ready!(self.wire.borrow_mut().poll_flush(cx))?;
                     return Poll::Ready(Err(Broken::Response));
@@ -206,6 +211,7 @@ where
         {
             let wire = &mut *self.wire.borrow_mut();
             wire.turn += 1;
+            wire.is_answered = false;
             wire.body = body;
             wire.expects_continue = expects_continue;
             wire.upgrade = None;
@@ -223,11 +229,17 @@ where
     fn respond(&mut self, answer: Answer<B>) {
         self.future.set(None);
         let Answer { mut parts, lines, body } = answer;
+        // Before the wire is borrowed: the body may have a hand on it, too.
+        let length = body.size_hint().exact();
         let mut wire = self.wire.borrow_mut();
+        wire.is_answered = true;
         // Whoever has its answer is not asked for its body any more.
         wire.expects_continue = false;
-        let (framing, keeps) = wire.outbox.response(&parts, &lines, self.manner, body.size_hint().exact());
+        let (framing, keeps) = wire.outbox.response(&parts, &lines, self.manner, length);
         self.manner.keep_alive = keeps;
+        // Its client takes the end of the connection for the end of the body: until all of it is written, that must not
+        // look like one.
+        wire.socket.end_broken(framing == ResponseFraming::UntilClose);
         if parts.status == StatusCode::SWITCHING_PROTOCOLS {
             self.stage = Stage::End;
         } else {
@@ -247,7 +259,7 @@ where
             }
             let is_complete = *framing == ResponseFraming::Empty || body.is_end_stream();
             let frame = if is_complete { Poll::Ready(None) } else { Pin::new(body).poll_frame(cx) };
-            // Only now: the body may have a hand on the wire, too.
+            // Only now, for the same reason.
             let mut wire = self.wire.borrow_mut();
             let trailers = match frame {
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {

@@ -3,18 +3,21 @@
 use std::{
     cell::RefCell,
     future::Future,
+    io,
+    net::SocketAddr,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::oneshot;
 
 use super::wire::Wire;
 use crate::{
-    h1::{BodyError, Piece},
+    h1::{BodyError, Piece, write_interim},
     net::Metered,
 };
 
@@ -39,6 +42,11 @@ pub enum IncomingError {
 impl Incoming {
     pub(super) fn new(wire: &Rc<RefCell<Wire>>) -> Self {
         Self { wire: Rc::clone(wire), turn: wire.borrow().turn }
+    }
+
+    /// The rest of what can be done with the client's connection.
+    pub fn aside(&self) -> Aside {
+        Aside { wire: Rc::clone(&self.wire), turn: self.turn }
     }
 
     /// The client's socket, once a response with status 101 has been written.
@@ -90,6 +98,36 @@ impl Body for Incoming {
 
     fn size_hint(&self) -> SizeHint {
         self.look(|wire| wire.body.left()).flatten().map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+/// A client's connection beside the body of its request. To be let go of with the request's future: who has it keeps the
+/// socket open.
+#[derive(Debug)]
+pub struct Aside {
+    wire: Rc<RefCell<Wire>>,
+    turn: u64,
+}
+
+impl Aside {
+    /// Has a response in between (1xx) written before the final one; once that has been given it is too late, and nothing
+    /// is.
+    pub fn interim(&self, status: StatusCode, headers: &HeaderMap) {
+        let mut wire = self.wire.borrow_mut();
+        if wire.turn == self.turn && !wire.is_answered {
+            let mut text = Vec::new();
+            write_interim(&mut text, status, headers);
+            // It goes with the next flush, which follows each poll of the request's future.
+            wire.outbox.interim(&text);
+        }
+    }
+
+    /// Where the connection came in.
+    ///
+    /// # Errors
+    /// When the system does not say it.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.wire.borrow().socket.get_ref().local_addr()
     }
 }
 

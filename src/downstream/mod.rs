@@ -10,4 +10,4 @@ mod tests;
 mod wire;
 
 pub use connection::{Answer, Broken, Connection};
-pub use incoming::{Incoming, IncomingError, Upgrade};
+pub use incoming::{Aside, Incoming, IncomingError, Upgrade};

@@ -3,7 +3,6 @@
 use std::{
     convert::Infallible,
     future::poll_fn,
-    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -34,7 +33,7 @@ where
 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-    let socket = Metered::new(listener.accept().await.unwrap().0, Arc::new(Pulse::new()));
+    let socket = Metered::new(listener.accept().await.unwrap().0, Pulse::begin());
     let served = async {
         let mut connection = Connection::new(socket, service, Limits { head: 1024 });
         poll_fn(|cx: &mut Context<'_>| connection.poll(cx)).await
@@ -164,7 +163,7 @@ async fn what_a_client_sent_behind_its_upgrade_is_read_from_the_socket_that_is_h
     });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-    let socket = Metered::new(listener.accept().await.unwrap().0, Arc::new(Pulse::new()));
+    let socket = Metered::new(listener.accept().await.unwrap().0, Pulse::begin());
     stream.write_all(b"GET / HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nfirst").await.unwrap();
     let mut connection = Connection::<_, Full<Bytes>>::new(socket, switch, Limits { head: 1024 });
     timeout(PATIENCE, poll_fn(|cx: &mut Context<'_>| connection.poll(cx))).await.unwrap().unwrap();
@@ -202,7 +201,7 @@ async fn an_idle_connection_ends_when_it_is_told_to_and_one_in_a_head_after_its_
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let connect = async || {
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let socket = Metered::new(listener.accept().await.unwrap().0, Arc::new(Pulse::new()));
+        let socket = Metered::new(listener.accept().await.unwrap().0, Pulse::begin());
         (stream, Connection::new(socket, tower::service_fn(echo), Limits { head: 1024 }))
     };
     let (_client, mut idle) = connect().await;
@@ -222,4 +221,93 @@ async fn an_idle_connection_ends_when_it_is_told_to_and_one_in_a_head_after_its_
     };
     let served = poll_fn(|cx: &mut Context<'_>| busy.poll(cx));
     assert!(timeout(PATIENCE, futures_util::future::join(served, end)).await.unwrap().0.is_ok());
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_body_that_ends_with_the_connection_does_not_seem_whole_before_all_of_it_is_written() {
+    const LENGTH: usize = 32 << 20;
+    let large = |_request: Request<Incoming>| {
+        let data = Ok::<_, Infallible>(Frame::data(Bytes::from(vec![b'x'; LENGTH])));
+        async { Ok::<_, Infallible>(Response::new(StreamBody::new(futures_util::stream::iter([data])))) }
+    };
+    for gives_up in [true, false] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let socket = Metered::new(listener.accept().await.unwrap().0, Pulse::begin());
+        stream.write_all(b"GET / HTTP/1.0\r\n\r\n").await.unwrap();
+        let mut connection = Connection::new(socket, tower::service_fn(large), Limits { head: 1024 });
+        // All of the body is taken over, and most of it waits for the client.
+        let mut read = vec![0; 1000];
+        let begins = async {
+            tokio::select! {
+                biased;
+                ended = poll_fn(|cx: &mut Context<'_>| connection.poll(cx)) => panic!("nobody reads: {ended:?}"),
+                length = stream.read(&mut read) => length.unwrap(),
+            }
+        };
+        let mut got = timeout(PATIENCE, begins).await.unwrap();
+        let rest = async {
+            let mut space = vec![0; 1 << 20];
+            loop {
+                match stream.read(&mut space).await {
+                    Ok(0) => break Ok(got),
+                    Ok(length) => got += length,
+                    Err(error) => break Err(error.kind()),
+                }
+            }
+        };
+        let ended = if gives_up {
+            drop(connection);
+            timeout(PATIENCE, rest).await.unwrap()
+        } else {
+            let served = async {
+                poll_fn(|cx: &mut Context<'_>| connection.poll(cx)).await.unwrap();
+                drop(connection);
+            };
+            timeout(PATIENCE, futures_util::future::join(rest, served)).await.unwrap().0
+        };
+        let head = "HTTP/1.0 200 OK\r\nconnection: close\r\n\r\n".len();
+        assert_eq!(ended, if gives_up { Err(std::io::ErrorKind::ConnectionReset) } else { Ok(head + LENGTH) });
+    }
+}
+
+#[tokio::test(flavor = "local")]
+async fn the_body_of_a_request_may_be_that_of_its_response() {
+    let mirror = |request: Request<Incoming>| async { Ok::<_, Infallible>(Response::new(request.into_body())) };
+    let text = b"POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabcPOST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\
+                 Connection: close\r\n\r\n2\r\nde\r\n0\r\n\r\n";
+    let (got, ended) = talk(tower::service_fn(mirror), async |stream| say(stream, text).await).await;
+    assert_eq!(
+        String::from_utf8(got).unwrap(),
+        "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabcHTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\
+         connection: close\r\n\r\n2\r\nde\r\n0\r\n\r\n"
+    );
+    assert!(ended.is_ok());
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_response_in_between_goes_before_the_final_one_of_its_request_or_nowhere() {
+    let mut kept: Option<super::Aside> = None;
+    let hint = tower::service_fn(move |request: Request<Incoming>| {
+        let aside = request.body().aside();
+        let before = kept.replace(request.body().aside());
+        async move {
+            let hints = http::HeaderMap::from_iter([(http::header::LINK, http::HeaderValue::from_static("</a>"))]);
+            match before {
+                None => aside.interim(StatusCode::EARLY_HINTS, &hints),
+                // Its request has been answered.
+                Some(before) => before.interim(StatusCode::EARLY_HINTS, &hints),
+            }
+            tokio::task::yield_now().await;
+            Ok::<_, Infallible>(Response::new(Full::new(aside.local_addr().unwrap().ip().to_string().into())))
+        }
+    });
+    let text = b"GET / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\nConnection: close\r\n\r\n";
+    let (got, ended) = talk(hint, async |stream| say(stream, text).await).await;
+    assert_eq!(
+        String::from_utf8(got).unwrap(),
+        "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n127.0.0.1\
+         HTTP/1.1 200 OK\r\ncontent-length: 9\r\nconnection: close\r\n\r\n127.0.0.1"
+    );
+    assert!(ended.is_ok());
 }

@@ -2,12 +2,11 @@
 
 use std::{
     io,
-    pin::Pin,
     task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
-use tokio::{io::AsyncWrite, sync::oneshot};
+use tokio::sync::oneshot;
 
 use crate::{
     h1::{Decoder, Outbox},
@@ -25,6 +24,8 @@ pub(super) struct Wire {
     pub(super) body: Decoder,
     /// How many requests there have been: a body that is kept for longer than its request must not read the next one's.
     pub(super) turn: u64,
+    /// Whether the request in progress has its final response.
+    pub(super) is_answered: bool,
     /// Whether the client waits to be asked for the body.
     pub(super) expects_continue: bool,
     /// Who gets the socket when the response switches protocols.
@@ -41,6 +42,7 @@ impl Wire {
             outbox: Outbox::default(),
             body: Decoder::Length(0),
             turn: 0,
+            is_answered: false,
             expects_continue: false,
             upgrade: None,
             last_read: 0,
@@ -57,9 +59,6 @@ impl Wire {
 
     /// Writes what waits.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.outbox.is_empty() {
-            return Pin::new(&mut self.socket).poll_flush(cx);
-        }
         poll_write_outbox(&mut self.outbox, &mut self.socket, cx, |_| {})
     }
 

@@ -28,13 +28,13 @@ impl Decoder {
     pub fn decode(&mut self, input: &mut Bytes) -> Result<Piece, BodyError> {
         match self {
             _ if self.is_done() => Ok(Piece::End),
+            Self::Chunked(chunked) => chunked.decode(input),
             _ if input.is_empty() => Ok(Piece::More),
             Self::Length(left) => {
                 let length = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len());
                 *left -= length as u64;
                 Ok(Piece::Data(input.split_to(length)))
             }
-            Self::Chunked(chunked) => chunked.decode(input),
             Self::UntilClose => Ok(Piece::Data(std::mem::take(input))),
         }
     }

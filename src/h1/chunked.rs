@@ -53,6 +53,8 @@ enum State {
     Trailers,
     /// Behind the last byte.
     Done,
+    /// Behind bytes that are no chunks: what follows them may look like some again, and must not pass.
+    Broken(BodyError),
 }
 
 impl Default for State {
@@ -67,9 +69,14 @@ impl Chunked {
     /// # Errors
     /// When the bytes are no chunks, or more of them than the data is worth.
     pub fn decode(&mut self, input: &mut Bytes) -> Result<Piece, BodyError> {
+        self.try_decode(input).inspect_err(|&error| self.state = State::Broken(error))
+    }
+
+    fn try_decode(&mut self, input: &mut Bytes) -> Result<Piece, BodyError> {
         loop {
             match self.state {
                 State::Done => return Ok(Piece::End),
+                State::Broken(error) => return Err(error),
                 _ if input.is_empty() => return Ok(Piece::More),
                 State::Data { left } => {
                     let length = usize::try_from(left).unwrap_or(usize::MAX).min(input.len());
@@ -141,6 +148,7 @@ impl Chunked {
             (State::DataCr | State::DataLf | State::Data { .. } | State::Trailers | State::Done, _) => {
                 Err(BodyError::ChunkEnd)
             }
+            (State::Broken(error), _) => Err(error),
         }
     }
 
@@ -239,6 +247,23 @@ mod tests {
             (b"0\r\n\rX", BodyError::Trailers),
         ] {
             assert_eq!(decode(text, 1).err(), Some(error), "{:?}", String::from_utf8_lossy(text));
+        }
+    }
+
+    #[test]
+    fn what_is_broken_stays_so_whatever_comes_behind_it() {
+        for (text, error) in [
+            (&b"5\r\nhelloX"[..], BodyError::ChunkEnd),
+            (b"5_", BodyError::ChunkSize),
+            (b"0\r\na: b\n", BodyError::Trailers),
+        ] {
+            let mut chunked = Chunked::default();
+            let mut input = Bytes::copy_from_slice(text);
+            let broken = std::iter::repeat_with(|| chunked.decode(&mut input)).take(2).find_map(Result::err);
+            assert_eq!(broken, Some(error), "{:?}", String::from_utf8_lossy(text));
+            for mut behind in [Bytes::from_static(b"\r\n0\r\n\r\n"), Bytes::new()] {
+                assert_eq!(chunked.decode(&mut behind), Err(error), "{:?}", String::from_utf8_lossy(text));
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{StatusCode, request, response};
+use http::{HeaderMap, StatusCode, header, request, response};
 
 use super::{
     client::Client,
@@ -17,8 +17,9 @@ use super::{
     upload::Sending,
 };
 use crate::{
+    downstream::Aside,
     h1::{Framing, Limits},
-    http_rules::Fault,
+    http_rules::{Fault, HopByHop, strip_hop_by_hop},
     net::{Millis, now_coarse},
     registry::{Server, Trouble},
     retry::Failure,
@@ -52,8 +53,8 @@ pub(super) struct Outgoing<'a> {
     pub(super) sending: &'a mut Sending,
     /// Whether the client waits to be asked for the body.
     pub(super) expects_continue: bool,
-    /// Whether the client understands responses in between (HTTP/1.1).
-    pub(super) takes_interim: bool,
+    /// The client's side, if it understands responses in between (HTTP/1.1).
+    pub(super) aside: Option<&'a Aside>,
 }
 
 /// Opens a connection to the server.
@@ -112,7 +113,7 @@ impl Future for Ask<'_, '_> {
             }
             let limits = Limits { head: this.client.settings.limits.head };
             match this.link.poll_head(cx, limits) {
-                Poll::Ready(Ok(parts)) if is_interim(parts.status) => this.pass_interim(&parts),
+                Poll::Ready(Ok(parts)) if is_interim(parts.status) => this.pass_interim(parts),
                 Poll::Ready(result) => return Poll::Ready(result.map_err(|error| this.failed(&error))),
                 Poll::Pending => {
                     let now = now_coarse();
@@ -146,12 +147,13 @@ impl Ask<'_, '_> {
         Ok(())
     }
 
-    fn pass_interim(&mut self, parts: &response::Parts) {
+    fn pass_interim(&mut self, mut parts: response::Parts) {
         if parts.status == StatusCode::CONTINUE {
             // The client is asked as soon as the body is wanted.
             self.asked_for = None;
-        } else if self.outgoing.takes_interim {
-            self.client.pass_interim(parts);
+        } else if let Some(aside) = self.outgoing.aside {
+            prepare_interim(&mut parts.headers);
+            aside.interim(parts.status, &parts.headers);
         }
     }
 
@@ -191,6 +193,15 @@ impl Ask<'_, '_> {
 
 fn is_interim(status: StatusCode) -> bool {
     status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
+}
+
+/// Makes the headers of a response in between what the client gets.
+fn prepare_interim(headers: &mut HeaderMap) {
+    strip_hop_by_hop(headers, HopByHop::Others);
+    // It has no body, and a server could set our own cookie by it.
+    for name in [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::TRAILER, header::SET_COOKIE] {
+        headers.remove(name);
+    }
 }
 
 /// What the client did to its body.

@@ -2,15 +2,14 @@
 
 use std::{
     cell::{Cell, RefCell},
-    future::poll_fn,
     net::{IpAddr, SocketAddr},
     rc::Rc,
     sync::{Arc, atomic::AtomicU64},
-    task::{Context, Poll},
+    task::Context,
     time::Duration,
 };
 
-use http::{HeaderValue, header, response};
+use http::HeaderValue;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
@@ -21,8 +20,8 @@ use super::{
     worker::{Frontend, Settings, Worker},
 };
 use crate::{
-    h1::write_interim,
-    http_rules::{Forwarding, HopByHop, Screened, strip_hop_by_hop},
+    downstream::Aside,
+    http_rules::{Forwarding, Screened},
     net::{Millis, Pulse, now_coarse},
     registry::{FrontendCounters, FrontendLive, Occupied, add},
 };
@@ -36,7 +35,7 @@ pub(super) struct Client {
     pub(super) address: SocketAddr,
     local: Local,
     pub(super) forwarding: Forwarding,
-    pub(super) pulse: Arc<Pulse>,
+    pub(super) pulse: Rc<Pulse>,
     stage: Cell<Stage>,
     upload: RefCell<Option<Rc<Upload>>>,
     counted: Cell<(u64, u64)>,
@@ -148,7 +147,7 @@ impl Client {
         worker: &Rc<Worker>,
         frontend: &Rc<Frontend>,
         Ends { source: address, local }: Ends,
-        pulse: Arc<Pulse>,
+        pulse: Rc<Pulse>,
         occupied: Occupied<FrontendLive>,
         permit: Option<OwnedSemaphorePermit>,
     ) -> Rc<Self> {
@@ -194,21 +193,11 @@ impl Client {
         self.frontend.upgrades.name(screened.upgrade?)
     }
 
-    /// Where the connection came in. To be awaited within a request.
-    pub(super) async fn local(&self) -> SocketAddr {
+    /// Where the connection came in; `None` when the system does not say it any more.
+    pub(super) fn local(&self, aside: &Aside) -> Option<SocketAddr> {
         match self.local {
-            Local::Address(address) => address,
-            Local::Port(_) => {
-                poll_fn(|cx| match self.pulse.local() {
-                    Some(address) => Poll::Ready(address),
-                    None => {
-                        // The connection flushes between two polls of a request.
-                        cx.waker().wake_by_ref();
-                        Poll::Pending
-                    }
-                })
-                .await
-            }
+            Local::Address(address) => Some(address),
+            Local::Port(_) => aside.local_addr().ok(),
         }
     }
 
@@ -402,24 +391,6 @@ impl Client {
             // Whoever reads the response meets the same.
             self.send_no_more();
         }
-    }
-
-    /// Passes a response in between (1xx) on, before the final one.
-    pub(super) fn pass_interim(&self, parts: &response::Parts) {
-        let mut headers = parts.headers.clone();
-        strip_hop_by_hop(&mut headers, HopByHop::Others);
-        // It has no body, and a server could set our own cookie by it.
-        for name in [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::TRAILER, header::SET_COOKIE] {
-            headers.remove(name);
-        }
-        let mut bytes = Vec::new();
-        write_interim(&mut bytes, parts.status, &headers);
-        self.pulse.write_aside(&bytes);
-    }
-
-    /// Notes that a response ends where the connection ends, which therefore must not end well before.
-    pub(super) fn note_unframed(&self) {
-        self.pulse.end_broken(true);
     }
 
     /// Whether a request's body is not complete.

@@ -6,7 +6,6 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
     rc::Rc,
-    sync::Arc,
     task::{Context, Poll},
     time::{Duration, SystemTime},
 };
@@ -103,8 +102,8 @@ where
                 Err(why) => refusal = Some(why),
             }
         }
-        let pulse = Arc::new(Pulse::new());
-        let client = Client::new(enrolled.worker(), &frontend, ends, Arc::clone(&pulse), occupied, permit);
+        let pulse = Pulse::begin();
+        let client = Client::new(enrolled.worker(), &frontend, ends, Rc::clone(&pulse), occupied, permit);
         match refusal {
             None => {}
             Some(Refusal::Silent) => return,
@@ -162,9 +161,7 @@ where
     let limits = Limits { head: client.settings.limits.head };
     let mut connection = Connection::new(socket, service(Rc::clone(client)), limits);
     match drive(&mut connection, client, enrolled, watchdog).await {
-        End::Closed if client.stage() == Stage::Closing => part(connection).await,
-        // A tunnel has the socket now, or nobody wants it.
-        End::Closed => drop(connection.into_socket()),
+        End::Closed => part(connection, client).await,
         End::Failed(Broken::Head(error)) => refuse(connection, client, &error).await,
         End::Failed(Broken::HeadEnds) => note_bad_request(client, Some(400), 0, Cause::Client),
         End::Failed(Broken::Gone | Broken::Response | Broken::Io(_)) => {}
@@ -249,9 +246,12 @@ fn at_rest<S: Service>(connection: Connection<S, ResponseBody>, client: &Client)
     Some(socket)
 }
 
-/// Ends a connection whose client may still send of a request that has its answer.
-async fn part<S: Service>(connection: Connection<S, ResponseBody>) {
-    if let Some(socket) = connection.into_socket() {
+/// Ends a connection, unless it is a tunnel's now. Its client may still send: the rest of a request that has its answer, or
+/// further requests, which get none.
+async fn part<S: Service>(connection: Connection<S, ResponseBody>, client: &Client) {
+    if let Some(socket) = connection.into_socket()
+        && (client.stage() == Stage::Closing || socket.has_unread())
+    {
         linger(socket).await;
     }
 }
@@ -329,6 +329,7 @@ mod tests {
         registry::{Registry, Slot},
     };
     use http::{Response, StatusCode};
+    use std::sync::Arc;
     use tokio::{io::AsyncReadExt, net::TcpListener, sync::watch, time::timeout};
 
     const PATIENCE: Duration = Duration::from_secs(15);
@@ -407,7 +408,7 @@ mod tests {
     async fn what_dies_by_a_panic_is_told_from_what_the_client_broke_off() {
         let bench = Bench::new().await;
         let end = "127.0.0.1:1".parse().unwrap();
-        let (ends, pulse) = (Ends { source: end, local: Local::Address(end) }, Arc::new(Pulse::new()));
+        let (ends, pulse) = (Ends { source: end, local: Local::Address(end) }, Pulse::begin());
         let occupied = Occupied::enter(&bench.frontend.live);
         let client = Client::new(&bench.worker, &bench.frontend, ends, pulse, occupied, None);
         let end = poll_guarded(|| panic!("a bug"));

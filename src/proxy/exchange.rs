@@ -332,7 +332,6 @@ impl Exchange {
         }
         if self.termination.cause == Cause::Normal {
             self.termination.phase = Phase::Done;
-            self.client.pulse.end_broken(false);
         }
         let client = Rc::clone(&self.client);
         self.end_wait();

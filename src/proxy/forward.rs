@@ -37,17 +37,18 @@ pub(super) async fn forward(passed: Passed) -> Result<Answer<ResponseBody>, Infa
     let Passed { mut parts, body, screened, mut exchange } = passed;
     let upload = begin_upload(&exchange, &body);
     let upgrade = screened.upgrade.map(|_| body.upgrade());
-    let takes_interim = parts.version >= Version::HTTP_11;
+    let aside = body.aside();
     let sticky = prepare_request(&mut parts, screened, &mut exchange);
     if exchange.old && !parts.headers.contains_key(header::HOST) {
         // HTTP/1.1 needs one (RFC 9112 section 3.2); without any, it is the address that was dialled.
-        let dialled = exchange.client.local().await.to_string();
-        parts.headers.extend(HeaderValue::try_from(dialled).ok().map(|host| (header::HOST, host)));
+        let dialled = exchange.client.local(&aside).and_then(|dialled| HeaderValue::try_from(dialled.to_string()).ok());
+        parts.headers.extend(dialled.map(|host| (header::HOST, host)));
     }
     let most = exchange.client.settings.limits.body.unwrap_or(u64::MAX);
     let mut sending = Sending::new(upload.map(|upload| RequestBody::new(body, &upload, most)));
+    let aside = (!exchange.old).then_some(&aside);
     let outgoing =
-        Outgoing { parts: &parts, sending: &mut sending, expects_continue: screened.expects_continue, takes_interim };
+        Outgoing { parts: &parts, sending: &mut sending, expects_continue: screened.expects_continue, aside };
     let answered = send(outgoing, &sticky, &mut exchange).await.and_then(|answer| {
         let Arrived { mut parts, mut link, server } = answer;
         prepare_response(&mut parts, exchange.client.asked(screened)).map_err(|invalid| {
@@ -55,10 +56,6 @@ pub(super) async fn forward(passed: Passed) -> Result<Answer<ResponseBody>, Infa
             Fault::InvalidResponse
         })?;
         sticky.answer(&mut parts, &server, &mut exchange);
-        if exchange.old && !link.is_done() && link.left().is_none() {
-            // HTTP/1.0 knows no chunks: what has no length ends where the connection does.
-            exchange.client.note_unframed();
-        }
         if !sending.is_complete() {
             // What is left of the request is not read once the response has ended.
             parts.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));

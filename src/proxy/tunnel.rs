@@ -39,7 +39,6 @@ pub(super) fn open(
     client_side: Upgrade,
     mut exchange: Box<Exchange>,
 ) -> Answer<ResponseBody> {
-    exchange.client.pulse.end_apart();
     let mut enrolled = exchange.client.worker.enroll();
     exchange.tunnel_begins();
     tokio::task::spawn_local(async move {

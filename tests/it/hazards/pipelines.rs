@@ -93,3 +93,17 @@ fn nothing_is_served_after_a_request_that_asks_to_close() {
     }
     assert!(!bench.heard().contains("/second"));
 }
+
+#[test]
+fn a_client_that_sends_on_behind_its_last_request_loses_nothing_of_its_answer() {
+    const LENGTH: usize = 300_000;
+    let bench = Bench::before(Origin::answering(|wire, _| Closed(wire.send(ok(&"x".repeat(LENGTH))).is_err())));
+    let mut client = bench.client();
+    // More than is read at once: what a closed socket has not read makes the system throw away what it has not sent.
+    let further = ask_for(&["/further"; 2000]);
+    client.wire.send(get("Connection: close\r\n") + &further).unwrap();
+    assert_eq!(bench.logged(1), ["200 --"]);
+    assert_eq!(client.answer(false).unwrap().body.len(), LENGTH);
+    assert!(client.wire.is_closed());
+    assert!(!bench.heard().contains("further"));
+}
