@@ -30,7 +30,8 @@ fn read(said: &[u8], asked: &Method, step: usize) -> Read {
         parse_response(&Bytes::copy_from_slice(&said[..head.length]), asked, LIMITS).is_ok_and(|again| again.is_some())
     );
     assert!(
-        parse_response(&Bytes::copy_from_slice(&said[..head.length - 1]), asked, LIMITS).is_ok_and(|less| less.is_none())
+        parse_response(&Bytes::copy_from_slice(&said[..head.length - 1]), asked, LIMITS)
+            .is_ok_and(|less| less.is_none())
     );
     let mut body: Decoder = head.body;
     let (mut data, mut trailers, mut behind) = (Vec::new(), 0, Vec::new());

@@ -52,7 +52,10 @@ impl Incoming {
     /// The client's socket, once a response with status 101 has been written.
     pub fn upgrade(&self) -> Upgrade {
         let (sender, receiver) = oneshot::channel();
-        self.wire.borrow_mut().upgrade = Some(sender);
+        let mut wire = self.wire.borrow_mut();
+        if wire.turn == self.turn {
+            wire.upgrade = Some(sender);
+        }
         Upgrade(receiver)
     }
 
