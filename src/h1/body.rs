@@ -28,7 +28,14 @@ impl Decoder {
     pub fn decode(&mut self, input: &mut Bytes) -> Result<Piece, BodyError> {
         match self {
             _ if self.is_done() => Ok(Piece::End),
-            Self::Chunked(chunked) => chunked.decode(input),
+            Self::Chunked(chunked) => {
+                let piece = chunked.decode(input);
+                if input.is_empty() {
+                    // Nothing of a buffer that was taken byte by byte still holds it.
+                    *input = Bytes::new();
+                }
+                piece
+            }
             _ if input.is_empty() => Ok(Piece::More),
             Self::Length(left) => {
                 let length = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len());
@@ -78,6 +85,22 @@ mod tests {
         assert!(decoder.is_done());
         assert_eq!(decoder.decode(&mut input), Ok(Piece::End));
         assert_eq!(input, Bytes::from_static(b"X"));
+    }
+
+    #[test]
+    fn what_was_taken_is_let_go_of() {
+        for (mut decoder, text) in [
+            (Decoder::Length(5), "hello"),
+            (Decoder::chunked(), "5\r\nhello\r\n0\r\n\r\n"),
+            (Decoder::UntilClose, "hello"),
+        ] {
+            let read = Bytes::from(text.to_owned());
+            let mut input = read.clone();
+            while !input.is_empty() {
+                decoder.decode(&mut input).unwrap();
+            }
+            assert!(read.is_unique(), "{decoder:?}");
+        }
     }
 
     #[test]

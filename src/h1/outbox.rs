@@ -1,6 +1,6 @@
 //! What waits to be written.
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use http::{HeaderMap, request, response};
 
 use super::{
@@ -126,7 +126,8 @@ impl Outbox {
         let ours = written.min(self.ready.len());
         self.ready.drain(..ours);
         let data = (written - ours).min(self.data.len());
-        self.data.advance(data);
+        // To advance to the end would keep the buffer behind the data for as long as nothing else comes.
+        drop(self.data.split_to(data));
         self.after.drain(..written - ours - data);
         if self.is_empty() {
             // The next exchange may be far away, and most connections are idle.
@@ -186,6 +187,18 @@ mod tests {
             outbox.advance(700);
             assert!(outbox.ready.len() <= most && outbox.unsent.is_empty());
         }
+    }
+
+    #[test]
+    fn what_was_written_is_let_go_of() {
+        let mut outbox = outbox(Framing::Length(1 << 30));
+        let data = Bytes::from(vec![b'x'; 3 * COPIED]);
+        outbox.data(data.clone());
+        outbox.advance(COPIED);
+        assert!(!data.is_unique());
+        let left = outbox.pieces().concat().len();
+        outbox.advance(left);
+        assert!(data.is_unique());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -132,8 +132,7 @@ impl AsyncRead for Metered {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.has_unread() {
             let length = self.unread.len().min(buf.remaining());
-            buf.put_slice(&self.unread[..length]);
-            self.unread.advance(length);
+            buf.put_slice(&self.unread.split_to(length));
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
