@@ -1,5 +1,6 @@
 //! Sockets: where they are opened, how their bytes and silences are measured, and how names become addresses.
 
+mod buffers;
 mod clock;
 mod descriptors;
 mod listen;

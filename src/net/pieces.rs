@@ -10,14 +10,10 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
+use super::buffers::{Buffer, LITTLE, Size};
 use crate::h1::Outbox;
 
-/// What one read takes when little is expected.
-const SMALL_READ: usize = 16 * 1024;
-/// What one read takes in the middle of a large body.
-const LARGE_READ: usize = 128 * 1024;
-/// Less than this is copied out of a larger buffer: one who reads slowly would otherwise keep much memory for little data.
-const LITTLE: usize = 4 * 1024;
+const SMALL: usize = Size::Small.bytes();
 
 /// Reads what is there; nothing at the end of the stream. `left` is what is left of the body in progress, if that is known, and
 /// `last` what the last read brought: the next one is likely to bring as many.
@@ -30,28 +26,26 @@ pub fn poll_read_piece<R: AsyncRead + Unpin>(
     left: Option<u64>,
     last: usize,
 ) -> Poll<io::Result<Bytes>> {
-    let left = left.map_or(0, |left| usize::try_from(left).unwrap_or(LARGE_READ));
+    let left = left.map_or(0, |left| usize::try_from(left).unwrap_or(usize::MAX));
     match left.max(last) {
         ..LITTLE => poll_read_little(stream, cx),
-        LITTLE..SMALL_READ => poll_read_much(stream, cx, SMALL_READ),
-        SMALL_READ.. if left > 0 => poll_read_much(stream, cx, left.min(LARGE_READ)),
-        SMALL_READ.. => poll_read_much(stream, cx, LARGE_READ),
+        LITTLE..SMALL => poll_read_much(stream, cx, Size::Small),
+        SMALL.. => poll_read_much(stream, cx, Size::Large),
     }
 }
 
 /// Reads to the stack and copies: most messages are smaller than any buffer that would be good for all.
 fn poll_read_little<R: AsyncRead + Unpin>(stream: &mut R, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
-    let mut space = [const { MaybeUninit::uninit() }; SMALL_READ];
+    let mut space = [const { MaybeUninit::uninit() }; SMALL];
     let mut buffer = ReadBuf::uninit(&mut space);
     ready!(Pin::new(stream).poll_read(cx, &mut buffer))?;
     Poll::Ready(Ok(Bytes::copy_from_slice(buffer.filled())))
 }
 
-fn poll_read_much<R: AsyncRead + Unpin>(stream: &mut R, cx: &mut Context<'_>, most: usize) -> Poll<io::Result<Bytes>> {
-    let mut buffer = BytesMut::with_capacity(most);
-    ready!(pin!(stream.read_buf(&mut buffer)).poll(cx))?;
-    let little = buffer.len() < LITTLE.max(buffer.capacity() / 4);
-    Poll::Ready(Ok(if little { Bytes::copy_from_slice(&buffer) } else { buffer.freeze() }))
+fn poll_read_much<R: AsyncRead + Unpin>(stream: &mut R, cx: &mut Context<'_>, size: Size) -> Poll<io::Result<Bytes>> {
+    let mut buffer = Buffer::take(size);
+    ready!(pin!(stream.read_buf(&mut buffer.room())).poll(cx))?;
+    Poll::Ready(Ok(buffer.into_bytes()))
 }
 
 /// `more` behind `rest`, without copying `rest` each time.

@@ -13,6 +13,9 @@ use httparse::Status;
 use super::{Limits, MAX_HEADERS, MAX_TARGET, Noted, ParseError, nominates};
 use crate::h1::Decoder;
 
+/// What stands behind a head and would be kept with it if they shared their buffer: with more, the head is copied out.
+const LITTLE: usize = 4 * 1024;
+
 /// A head, and how what follows it is to be read.
 #[derive(Debug)]
 pub struct RequestHead {
@@ -45,6 +48,18 @@ pub fn parse_request(input: &Bytes, limits: Limits, spare: &mut HeaderMap) -> Re
         Ok(Status::Complete(_) | Status::Partial) => return Err(ParseError::TooLong(limits.head)),
         Err(error) => return Err(ParseError::Syntax(error)),
     };
+    // Names and values share the bytes of the head, rather than be copied one by one.
+    let copied;
+    let head = if input.len() - length < LITTLE {
+        input
+    } else {
+        copied = Bytes::copy_from_slice(&input[..length]);
+        &copied
+    };
+    let share = |part: &[u8]| {
+        let start = part.as_ptr().addr() - input.as_ptr().addr();
+        head.slice(start..start + part.len())
+    };
     let old = request.version == Some(0);
     let target = request.path.unwrap_or_default();
     if target.len() > MAX_TARGET {
@@ -54,7 +69,7 @@ pub fn parse_request(input: &Bytes, limits: Limits, spare: &mut HeaderMap) -> Re
     parts.version = if old { Version::HTTP_10 } else { Version::HTTP_11 };
     parts.method = Method::from_bytes(request.method.unwrap_or_default().as_bytes())
         .map_err(|_| ParseError::Syntax(httparse::Error::Token))?;
-    parts.uri = Uri::from_maybe_shared(input.slice_ref(target.as_bytes())).map_err(|_| ParseError::Target)?;
+    parts.uri = Uri::from_maybe_shared(share(target.as_bytes())).map_err(|_| ParseError::Target)?;
     let mut headers = std::mem::take(spare);
     // Three more than needed: forwarding headers are added, and a map that is full is hashed anew.
     headers.reserve(request.headers.len() + 3);
@@ -64,8 +79,7 @@ pub fn parse_request(input: &Bytes, limits: Limits, spare: &mut HeaderMap) -> Re
     for line in request.headers.iter() {
         let name = HeaderName::from_bytes(line.name.as_bytes())
             .map_err(|_| ParseError::Syntax(httparse::Error::HeaderName))?;
-        // Shares the bytes of the input, rather than copy each value.
-        let value = HeaderValue::from_maybe_shared(input.slice_ref(line.value))
+        let value = HeaderValue::from_maybe_shared(share(line.value))
             .map_err(|_| ParseError::Syntax(httparse::Error::HeaderValue))?;
         framing.note(&name, &value)?;
         if name == header::EXPECT {
@@ -115,6 +129,17 @@ mod tests {
         assert_eq!((head.parts.method.as_str(), head.parts.uri.to_string().as_str()), ("GET", "/a?b=c"));
         assert_eq!((head.length, head.keep_alive, head.body), (text.len() - 3, true, Decoder::Length(0)));
         assert_eq!(head.parts.headers.get_all("a").iter().collect::<Vec<_>>(), ["1", "3"]);
+    }
+
+    #[test]
+    fn a_head_does_not_keep_the_buffer_of_much_that_is_behind_it() {
+        for (behind, keeps) in [(LITTLE - 1, true), (LITTLE, false)] {
+            let text = format!("PUT /a HTTP/1.1\r\nA: 1\r\ncontent-length: {behind}\r\n\r\n{}", "x".repeat(behind));
+            let input = Bytes::from(text);
+            let head = parse_request(&input, LIMITS, &mut HeaderMap::new()).unwrap().unwrap();
+            assert_eq!((head.parts.uri.path(), &head.parts.headers["a"]), ("/a", &HeaderValue::from_static("1")));
+            assert_eq!(!input.is_unique(), keeps, "{behind}");
+        }
     }
 
     #[test]
