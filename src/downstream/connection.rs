@@ -184,11 +184,15 @@ where
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<RequestHead>, Broken>> {
         let wire = &mut *self.wire.borrow_mut();
         loop {
-            if std::mem::take(&mut self.may_be_head)
-                && let Some(head) = parse_request(&wire.rest, self.limits, &mut self.spare)?
-            {
-                let _head = wire.rest.split_to(head.length);
-                return Poll::Ready(Ok(Some(head)));
+            if std::mem::take(&mut self.may_be_head) {
+                if let Some(head) = parse_request(&wire.rest, self.limits, &mut self.spare)? {
+                    let _head = wire.rest.split_to(head.length);
+                    return Poll::Ready(Ok(Some(head)));
+                }
+                if !wire.rest.is_unique() {
+                    // It stands behind the body of the request before, in whose large buffer others could read.
+                    wire.rest = Bytes::copy_from_slice(&wire.rest);
+                }
             }
             let before = wire.rest.len();
             match wire.poll_read(cx) {
@@ -298,5 +302,40 @@ where
         let _later = wire.poll_flush(cx)?;
         self.may_be_head = true;
         if wire.poll_gone(cx) { Poll::Ready(Err(Broken::Gone)) } else { Poll::Pending }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::Pulse;
+    use http_body_util::{BodyExt, Empty};
+    use std::{future::poll_fn, time::Duration};
+    use tokio::{
+        io::AsyncWriteExt,
+        net::{TcpListener, TcpStream},
+        time::timeout,
+    };
+
+    #[tokio::test(flavor = "local")]
+    async fn half_a_head_does_not_keep_the_buffer_of_the_body_before_it() {
+        const BODY: usize = 100 * 1024;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let socket = Metered::new(listener.accept().await.unwrap().0, Pulse::begin());
+        let swallow = tower::service_fn(|request: Request<Incoming>| async {
+            request.into_body().collect().await.unwrap();
+            Ok::<_, Infallible>(Response::new(Empty::new()))
+        });
+        let mut connection = Connection::<_, Empty<Bytes>>::new(socket, swallow, Limits { head: 1024 });
+        let text = format!("PUT / HTTP/1.1\r\nContent-Length: {BODY}\r\n\r\n{}GET /next HT", "x".repeat(BODY));
+        let half_read = poll_fn(|cx: &mut Context<'_>| {
+            assert!(connection.poll(cx).is_pending());
+            let wire = connection.wire.borrow();
+            if wire.turn == 1 && &wire.rest[..] == b"GET /next HT" { Poll::Ready(()) } else { Poll::Pending }
+        });
+        let both = futures_util::future::join(client.write_all(text.as_bytes()), half_read);
+        timeout(Duration::from_secs(15), both).await.unwrap().0.unwrap();
+        assert!(connection.wire.borrow().rest.is_unique());
     }
 }
