@@ -51,12 +51,14 @@ pub struct Answer<B> {
     pub lines: Lines,
     /// Body.
     pub body: B,
+    /// A map that is not needed any more: its room is that of the next request's headers.
+    pub spare: HeaderMap,
 }
 
 impl<B> From<Response<B>> for Answer<B> {
     fn from(response: Response<B>) -> Self {
         let (parts, body) = response.into_parts();
-        Self { parts, lines: Lines::default(), body }
+        Self { parts, lines: Lines::default(), body, spare: HeaderMap::new() }
     }
 }
 
@@ -232,7 +234,7 @@ where
 
     fn respond(&mut self, answer: Answer<B>) {
         self.future.set(None);
-        let Answer { mut parts, lines, body } = answer;
+        let Answer { parts, lines, body, spare } = answer;
         // Before the wire is borrowed: the body may have a hand on it, too.
         let length = body.size_hint().exact();
         let mut wire = self.wire.borrow_mut();
@@ -250,8 +252,8 @@ where
             wire.upgrade = None;
             self.stage = Stage::Response(body, framing);
         }
-        parts.headers.clear();
-        self.spare = parts.headers;
+        self.spare = spare;
+        self.spare.clear();
     }
 
     /// Passes the response's body on, as far as there is room; ready when it is complete, though not all of it is written.

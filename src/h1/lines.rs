@@ -1,15 +1,21 @@
-//! Header lines that nobody looks at.
+//! Header lines that nobody looks at any more.
+
+use http::{HeaderName, HeaderValue};
 
 use super::write::write_field;
 
-/// Header lines of a response that no rule asks for, as they are written.
+/// Header lines that no rule asks for, or for which all rules have been kept, as they are written.
 ///
-/// Most lines of most responses are such: to hash their names and to share their values costs more than all rules together.
+/// Most lines of most responses are such, and what we add ourselves: to hash their names and to share their values would
+/// cost more than all rules together.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Lines(Vec<u8>);
+pub struct Lines {
+    text: Vec<u8>,
+    tells_length: bool,
+}
 
 impl Lines {
-    /// Room for the lines of an ordinary response.
+    /// Room for the lines of an ordinary response, and for a cookie.
     const ROOM: usize = 256;
 
     /// Whether no rule asks for lines of that name. It must be one of none that is hop-by-hop, tells how the message is read,
@@ -33,16 +39,46 @@ impl Lines {
         !may_be || !ASKED_FOR.iter().any(|asked| name.eq_ignore_ascii_case(asked))
     }
 
-    pub(super) fn push(&mut self, name: &str, value: &[u8]) {
-        if self.0.is_empty() {
-            self.0.reserve(Self::ROOM);
+    /// Adds a line.
+    pub fn push(&mut self, name: &HeaderName, value: &HeaderValue) {
+        self.push_parsed(name.as_str(), value.as_bytes());
+    }
+
+    /// Adds a line whose parts are known to be valid.
+    pub(super) fn push_parsed(&mut self, name: &str, value: &[u8]) {
+        if self.text.is_empty() {
+            self.text.reserve(Self::ROOM);
         }
-        write_field(&mut self.0, name, value);
+        write_field(&mut self.text, name, value);
+    }
+
+    /// Adds the length of a body that follows.
+    pub(super) fn push_length(&mut self, name: &str, value: &[u8]) {
+        debug_assert!(!self.tells_length, "one says as much as two");
+        self.tells_length = true;
+        self.push_parsed(name, value);
+    }
+
+    /// Whether the length of the body is among them.
+    pub(super) fn tell_length(&self) -> bool {
+        self.tells_length
     }
 
     /// The lines, each with its end.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        &self.text
+    }
+}
+
+impl<'a> FromIterator<(HeaderName, &'a HeaderValue)> for Lines {
+    /// Lines that are kept for long: they take no more room than they need.
+    fn from_iter<I: IntoIterator<Item = (HeaderName, &'a HeaderValue)>>(headers: I) -> Self {
+        let mut text = Vec::new();
+        for (name, value) in headers {
+            write_field(&mut text, name.as_str(), value.as_bytes());
+        }
+        text.shrink_to_fit();
+        Self { text, tells_length: false }
     }
 }
 

@@ -22,6 +22,8 @@ pub use outbox::Outbox;
 pub use parse::{Limits, ParseError, Reason, RequestHead, ResponseHead, parse_request, parse_response};
 pub use write::{Framing, Manner, ResponseFraming, write_interim, write_request, write_response};
 
+use http::StatusCode;
+
 use write::{write_chunk_head, write_last_chunk};
 
 /// The bytes are not what HTTP/1.1 allows for a body (RFC 9112 sections 6 and 7).
@@ -36,4 +38,9 @@ pub enum BodyError {
     /// The fields after the last chunk are not valid or too long.
     #[error("the trailers are not valid")]
     Trailers,
+}
+
+/// Whether no response of that status has a body (RFC 9110 section 6.4.1).
+fn is_bodiless(status: StatusCode) -> bool {
+    status.is_informational() || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED
 }

@@ -35,13 +35,13 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// Begins a request; what was there before is forgotten.
-    pub fn request(&mut self, parts: &request::Parts, framing: Framing) {
+    /// Begins a request, with `added` lines behind its headers; what was there before is forgotten.
+    pub fn request(&mut self, parts: &request::Parts, added: &Lines, framing: Framing) {
         let mut ready = std::mem::take(&mut self.ready);
         ready.clear();
         ready.reserve(HEAD);
         *self = Self { ready, chunked: framing == Framing::Chunked, holds_unsent: true, ..Self::default() };
-        write_request(&mut self.ready, parts, framing);
+        write_request(&mut self.ready, parts, added, framing);
     }
 
     /// Begins a final response behind what there is; see [`write_response`].
@@ -157,7 +157,7 @@ mod tests {
 
     fn outbox(framing: Framing) -> Outbox {
         let mut outbox = Outbox::default();
-        outbox.request(&Request::post("/").body(()).unwrap().into_parts().0, framing);
+        outbox.request(&Request::post("/").body(()).unwrap().into_parts().0, &Lines::default(), framing);
         outbox
     }
 

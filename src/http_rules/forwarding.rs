@@ -30,32 +30,48 @@ pub struct Forwarding {
     pub trusted: bool,
 }
 
-/// Adds the client's address as a new last X-Forwarded-For line, and says by X-Forwarded-Port and -Proto how it came.
+/// Which of our headers a request is to have behind its own; X-Forwarded-For always.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Added {
+    /// X-Forwarded-Port.
+    pub port: bool,
+    /// X-Forwarded-Proto.
+    pub proto: bool,
+}
+
+impl Added {
+    /// All of them.
+    pub const ALL: Self = Self { port: true, proto: true };
+}
+
+impl Forwarding {
+    /// The headers that are added.
+    pub fn headers(&self, added: Added) -> impl Iterator<Item = (HeaderName, &HeaderValue)> {
+        let all = [(FOR, &self.client, true), (PORT, &self.port, added.port), (PROTO, &self.proto, added.proto)];
+        all.into_iter().filter_map(|(name, value, is_added)| is_added.then_some((name, value)))
+    }
+}
+
+/// Makes room for what we say of the client: its address in a new last X-Forwarded-For line, and by X-Forwarded-Port and
+/// -Proto how it came.
 ///
 /// What a trusted proxy says of that itself stays, since it is nearer to the user. What anybody else says is replaced, and
 /// its Forwarded (RFC 7239) and X-Forwarded-Host are dropped: a server would believe them.
 ///
 /// `may_have_some` is false when the request is known to have no header of such a name. Names that differ only by `_` from
 /// ours, or from those that tell the length, are dropped: many servers read both as one.
-pub fn add_forwarding_headers(headers: &mut HeaderMap, forwarding: &Forwarding, may_have_some: bool) {
-    let Forwarding { client, port, proto, trusted } = forwarding;
-    if may_have_some {
-        drop_look_alikes(headers);
-        if !trusted {
-            headers.remove(header::FORWARDED);
-            headers.remove(HOST);
-        }
+pub fn prepare_forwarding(headers: &mut HeaderMap, trusted: bool, may_have_some: bool) -> Added {
+    if !may_have_some {
+        return Added::ALL;
     }
-    // Small maps would otherwise grow, and be hashed anew, up to three times.
-    headers.reserve(3);
-    headers.append(FOR, client.clone());
-    if *trusted && may_have_some {
-        headers.entry(PORT).or_insert_with(|| port.clone());
-        headers.entry(PROTO).or_insert_with(|| proto.clone());
-    } else {
-        headers.insert(PORT, port.clone());
-        headers.insert(PROTO, proto.clone());
+    drop_look_alikes(headers);
+    if trusted {
+        return Added { port: !headers.contains_key(PORT), proto: !headers.contains_key(PROTO) };
     }
+    for replaced in [header::FORWARDED, HOST, PORT, PROTO] {
+        headers.remove(replaced);
+    }
+    Added::ALL
 }
 
 /// The client of a trusted proxy: the last address of X-Forwarded-For that is not itself a trusted proxy, since each proxy
@@ -110,12 +126,17 @@ mod tests {
         )
     }
 
-    fn forwarding(trusted: bool) -> Forwarding {
-        Forwarding {
+    /// Prepares them, and adds what is to be added.
+    fn add_forwarding_headers(headers: &mut HeaderMap, trusted: bool, may_have_some: bool) {
+        let forwarding = Forwarding {
             client: HeaderValue::from_static("127.0.0.1"),
             port: HeaderValue::from_static("80"),
             proto: HeaderValue::from_static("http"),
             trusted,
+        };
+        let added = prepare_forwarding(headers, trusted, may_have_some);
+        for (name, value) in forwarding.headers(added) {
+            headers.append(name, value.clone());
         }
     }
 
@@ -139,7 +160,7 @@ mod tests {
     #[test]
     fn the_client_is_added_as_a_last_line_and_the_rest_replaced() {
         let mut headers = headers(&SENT);
-        add_forwarding_headers(&mut headers, &forwarding(false), true);
+        add_forwarding_headers(&mut headers, false, true);
         assert_eq!(all(&headers, "x-forwarded-for"), ["1.1.1.1", "127.0.0.1"]);
         assert_eq!(all(&headers, "x-forwarded-port"), ["80"]);
         assert_eq!(all(&headers, "x-forwarded-proto"), ["http"]);
@@ -150,7 +171,7 @@ mod tests {
     #[test]
     fn what_a_trusted_proxy_says_stays_and_only_what_it_does_not_say_is_added() {
         let mut said = headers(&SENT);
-        add_forwarding_headers(&mut said, &forwarding(true), true);
+        add_forwarding_headers(&mut said, true, true);
         assert_eq!(all(&said, "x-forwarded-for"), ["1.1.1.1", "127.0.0.1"]);
         assert_eq!(all(&said, "x-forwarded-port"), ["443"]);
         assert_eq!(all(&said, "x-forwarded-proto"), ["https"]);
@@ -159,7 +180,7 @@ mod tests {
         assert_eq!(said.len(), 7, "look-alikes go all the same: {said:?}");
         for may_have_some in [false, true] {
             let mut silent = HeaderMap::new();
-            add_forwarding_headers(&mut silent, &forwarding(true), may_have_some);
+            add_forwarding_headers(&mut silent, true, may_have_some);
             assert_eq!(all(&silent, "x-forwarded-port"), ["80"]);
             assert_eq!(all(&silent, "x-forwarded-proto"), ["http"]);
         }

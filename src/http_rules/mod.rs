@@ -15,7 +15,7 @@ mod response;
 mod upgrade;
 
 pub use fault::Fault;
-pub use forwarding::{Forwarding, add_forwarding_headers, forwarded_client};
+pub use forwarding::{Added, Forwarding, forwarded_client, prepare_forwarding};
 pub use hop_by_hop::{HopByHop, strip_hop_by_hop};
 pub use request::{Rejection, Screened, screen};
 pub use response::{InvalidResponse, prepare_response};

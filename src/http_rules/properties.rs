@@ -132,7 +132,10 @@ proptest! {
         let Ok(screened) = screen(&mut parts, 8192, &Upgrades::new(["websocket"])) else { return Ok(()) };
         let (ours, before) = (HeaderValue::from_static("ours"), parts.headers.clone());
         let forwarding = Forwarding { client: ours.clone(), port: ours.clone(), proto: ours.clone(), trusted };
-        add_forwarding_headers(&mut parts.headers, &forwarding, screened.has_forwarding);
+        let added = prepare_forwarding(&mut parts.headers, trusted, screened.has_forwarding);
+        for (name, value) in forwarding.headers(added) {
+            parts.headers.append(name, value.clone());
+        }
         let after = &parts.headers;
         let mut addresses = all(&before, "x-forwarded-for");
         addresses.push(&ours);

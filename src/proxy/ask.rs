@@ -5,7 +5,7 @@ use http::{HeaderName, Uri, request};
 use super::client::Client;
 use crate::{
     balance::{Ask, hash},
-    http_rules::forwarded_client,
+    http_rules::{Added, Forwarding, forwarded_client},
     model::Algorithm,
 };
 
@@ -16,7 +16,7 @@ pub(super) fn ask(algorithm: &Algorithm, parts: &request::Parts, client: &Client
         Algorithm::Random => Ask { random: client.worker.random(), ..Ask::default() },
         Algorithm::Source => by(Some(source(parts, client))),
         Algorithm::Uri => by(Some(hash(path(&parts.uri)))),
-        Algorithm::Header(name) => by(first_value(parts, name).map(hash)),
+        Algorithm::Header(name) => by(first_value(parts, name, &client.forwarding).map(hash)),
     }
 }
 
@@ -41,9 +41,37 @@ fn path(uri: &Uri) -> &[u8] {
     uri.path().as_bytes()
 }
 
-/// The first value of the header, if it is not empty; values of one line are separated by commas.
-fn first_value<'a>(parts: &'a request::Parts, name: &HeaderName) -> Option<&'a [u8]> {
-    let line = parts.headers.get(name)?.as_bytes();
-    let value = line.split(|&byte| byte == b',').next().unwrap_or_default().trim_ascii();
+/// The first value of the header, if it is not empty; values of one line are separated by commas. What we add ourselves comes
+/// last.
+fn first_value<'a>(parts: &'a request::Parts, name: &HeaderName, ours: &'a Forwarding) -> Option<&'a [u8]> {
+    let ours = || ours.headers(Added::ALL).find_map(|(added, value)| (added == name).then_some(value));
+    let line = parts.headers.get(name).or_else(ours)?;
+    let value = line.as_bytes().split(|&byte| byte == b',').next().unwrap_or_default().trim_ascii();
     (!value.is_empty()).then_some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::{HeaderValue, Request};
+
+    #[test]
+    fn the_first_value_is_the_clients_and_ours_where_it_says_nothing() {
+        let ours = Forwarding {
+            client: HeaderValue::from_static("192.0.2.1"),
+            port: HeaderValue::from_static("80"),
+            proto: HeaderValue::from_static("http"),
+            trusted: false,
+        };
+        let name = HeaderName::from_static("x-forwarded-for");
+        for (said, first) in
+            [(None, Some("192.0.2.1")), (Some("10.0.0.1, 10.0.0.2"), Some("10.0.0.1")), (Some(""), None)]
+        {
+            let mut request = Request::new(());
+            request.headers_mut().extend(said.map(|said| (name.clone(), HeaderValue::from_static(said))));
+            let parts = request.into_parts().0;
+            assert_eq!(first_value(&parts, &name, &ours), first.map(str::as_bytes), "{said:?}");
+            assert_eq!(first_value(&parts, &HeaderName::from_static("x-user"), &ours), None);
+        }
+    }
 }

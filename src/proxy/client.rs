@@ -21,7 +21,8 @@ use super::{
 };
 use crate::{
     downstream::Aside,
-    http_rules::{Forwarding, Screened},
+    h1::Lines,
+    http_rules::{Added, Forwarding, Screened},
     net::{Millis, Pulse, now_coarse},
     registry::{FrontendCounters, FrontendLive, Occupied, add},
 };
@@ -35,6 +36,8 @@ pub(super) struct Client {
     pub(super) address: SocketAddr,
     local: Local,
     pub(super) forwarding: Forwarding,
+    /// All that servers are told of the client, as it is written.
+    pub(super) told: Lines,
     pub(super) pulse: Rc<Pulse>,
     stage: Cell<Stage>,
     upload: RefCell<Option<Rc<Upload>>>,
@@ -154,18 +157,20 @@ impl Client {
         let settings = worker.settings();
         let reading = Reading { pace: settings.pace(), written: 0 };
         let stage = Stage::Idle { since: now_coarse(), received: 0, first: true };
+        let forwarding = Forwarding {
+            client: text(address.ip()),
+            port: HeaderValue::from(local.port()),
+            proto: HeaderValue::from_static("http"),
+            trusted: frontend.trusted_proxies.contains(address.ip()),
+        };
         Rc::new(Self {
             worker: Rc::clone(worker),
             frontend: Rc::clone(frontend),
             settings,
             address,
             local,
-            forwarding: Forwarding {
-                client: text(address.ip()),
-                port: HeaderValue::from(local.port()),
-                proto: HeaderValue::from_static("http"),
-                trusted: frontend.trusted_proxies.contains(address.ip()),
-            },
+            told: forwarding.headers(Added::ALL).collect(),
+            forwarding,
             pulse,
             stage: Cell::new(stage),
             upload: RefCell::new(None),

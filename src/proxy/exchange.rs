@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use http::{Method, Response, StatusCode, Uri, Version, header};
+use http::{HeaderMap, Method, Response, StatusCode, Uri, Version, header};
 
 use super::{body::ResponseBody, client::Client};
 use crate::{
@@ -322,7 +322,7 @@ impl Exchange {
         if self.client.worker.logs() {
             self.bytes += head_length(&parts);
         }
-        Answer { parts, lines: Lines::default(), body: ResponseBody::own(fault.body(), self) }
+        Answer { parts, lines: Lines::default(), body: ResponseBody::own(fault.body(), self), spare: HeaderMap::new() }
     }
 
     /// The response is complete or broken off. The connection, if there was one, is kept when it can be.

@@ -8,6 +8,7 @@ use http_body::Body;
 use super::{
     attempt::{Failed, Outgoing, ask, open},
     body::{Download, RequestBody, ResponseBody},
+    client::Client,
     exchange::Exchange,
     progress::Upload,
     queue::find_place,
@@ -18,7 +19,8 @@ use super::{
 };
 use crate::{
     downstream::{Answer, Incoming},
-    http_rules::{Fault, Screened, add_forwarding_headers, prepare_response, strip_hop_by_hop},
+    h1::Lines,
+    http_rules::{Added, Fault, Screened, prepare_forwarding, prepare_response, strip_hop_by_hop},
     registry::Server,
     retry::{Decision, Failure, History, decide, is_idempotent, is_safe},
     upstream::Link,
@@ -34,33 +36,42 @@ pub(super) struct Passed {
 
 /// Answers a request, whatever happens.
 pub(super) async fn forward(passed: Passed) -> Result<Answer<ResponseBody>, Infallible> {
-    let Passed { mut parts, body, screened, mut exchange } = passed;
+    let Passed { parts: mut asked, body, screened, mut exchange } = passed;
+    let client = Rc::clone(&exchange.client);
     let upload = begin_upload(&exchange, &body);
     let upgrade = screened.upgrade.map(|_| body.upgrade());
     let aside = body.aside();
-    let sticky = prepare_request(&mut parts, screened, &mut exchange);
-    if exchange.old && !parts.headers.contains_key(header::HOST) {
+    let added = prepare_request(&mut asked, screened, &client);
+    let sticky = read_cookies(&mut asked, screened, &client, &mut exchange);
+    if exchange.old && !asked.headers.contains_key(header::HOST) {
         // HTTP/1.1 needs one (RFC 9112 section 3.2); without any, it is the address that was dialled.
-        let dialled = exchange.client.local(&aside).and_then(|dialled| HeaderValue::try_from(dialled.to_string()).ok());
-        parts.headers.extend(dialled.map(|host| (header::HOST, host)));
+        let dialled = client.local(&aside).and_then(|dialled| HeaderValue::try_from(dialled.to_string()).ok());
+        asked.headers.extend(dialled.map(|host| (header::HOST, host)));
     }
-    let most = exchange.client.settings.limits.body.unwrap_or(u64::MAX);
+    let composed: Lines;
+    let added = if added == Added::ALL {
+        &client.told
+    } else {
+        composed = client.forwarding.headers(added).collect();
+        &composed
+    };
+    let most = client.settings.limits.body.unwrap_or(u64::MAX);
     let mut sending = Sending::new(upload.map(|upload| RequestBody::new(body, &upload, most)));
     let aside = (!exchange.old).then_some(&aside);
     let outgoing =
-        Outgoing { parts: &parts, sending: &mut sending, expects_continue: screened.expects_continue, aside };
+        Outgoing { parts: &asked, added, sending: &mut sending, expects_continue: screened.expects_continue, aside };
     let answered = send(outgoing, &sticky, &mut exchange).await.and_then(|answer| {
         let Arrived { mut parts, mut link, server } = answer;
-        prepare_response(&mut parts, exchange.client.asked(screened)).map_err(|invalid| {
+        prepare_response(&mut parts, client.asked(screened)).map_err(|invalid| {
             tracing::debug!("{} gave no valid response: {invalid}", server.name);
             Fault::InvalidResponse
         })?;
-        sticky.answer(&mut parts, &server, &mut exchange);
+        let mut lines = link.take_lines();
+        sticky.answer(&mut parts, &mut lines, &server, &mut exchange);
         if !sending.is_complete() {
             // What is left of the request is not read once the response has ended.
             parts.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        let lines = link.take_lines();
         exchange.responded(&parts, &lines);
         Ok((parts, lines, link, server))
     });
@@ -71,8 +82,8 @@ pub(super) async fn forward(passed: Passed) -> Result<Answer<ResponseBody>, Infa
     if let (StatusCode::SWITCHING_PROTOCOLS, Some(client_side)) = (parts.status, upgrade) {
         return Ok(tunnel::open(parts, lines, link, client_side, exchange));
     }
-    let download = Download::new(link, server, sending, &exchange.client, screened.trailers);
-    Ok(Answer { parts, lines, body: ResponseBody::server(download, exchange) })
+    let download = Download::new(link, server, sending, &client, screened.trailers);
+    Ok(Answer { parts, lines, body: ResponseBody::server(download, exchange), spare: asked.headers })
 }
 
 /// The head of a response with the connection it came on.
@@ -89,9 +100,8 @@ fn begin_upload(exchange: &Exchange, body: &Incoming) -> Option<Rc<Upload>> {
     Some(exchange.client.begin_upload())
 }
 
-/// Makes the head that the server gets.
-fn prepare_request(parts: &mut request::Parts, screened: Screened, exchange: &mut Exchange) -> Sticky {
-    let client = Rc::clone(&exchange.client);
+/// Makes the head that the server gets, but for its cookies and for what is added to it.
+fn prepare_request(parts: &mut request::Parts, screened: Screened, client: &Client) -> Added {
     strip_hop_by_hop(&mut parts.headers, screened.hop_by_hop);
     if let Some(protocol) = client.asked(screened) {
         parts.headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
@@ -100,8 +110,12 @@ fn prepare_request(parts: &mut request::Parts, screened: Screened, exchange: &mu
         parts.headers.insert(header::CONNECTION, HeaderValue::from_static("TE"));
         parts.headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
-    add_forwarding_headers(&mut parts.headers, &client.forwarding, screened.has_forwarding);
     parts.version = Version::HTTP_11;
+    prepare_forwarding(&mut parts.headers, client.forwarding.trusted, screened.has_forwarding)
+}
+
+/// Reads the cookies, and makes of them what the server gets.
+fn read_cookies(parts: &mut request::Parts, screened: Screened, client: &Client, exchange: &mut Exchange) -> Sticky {
     let Some(pool) = client.worker.pool(&client.frontend.pool) else {
         return Sticky::default();
     };

@@ -2,10 +2,11 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use http::{HeaderMap, response};
+use http::{HeaderMap, HeaderValue, header, response};
 
 use super::exchange::Exchange;
 use crate::{
+    h1::Lines,
     model::{Candidacy, CookieMode, CookiePolicy, InsertedCookie, Lifetime, StickyRequest, StickyResponse},
     registry::{Pool, Server},
     sticky::{self, Date, Dates, Verdict},
@@ -69,11 +70,17 @@ impl Sticky {
     }
 
     /// Makes sure that the client has a cookie for the server that answered.
-    pub(super) fn answer(&self, parts: &mut response::Parts, server: &Server, exchange: &mut Exchange) {
+    pub(super) fn answer(
+        &self,
+        parts: &mut response::Parts,
+        lines: &mut Lines,
+        server: &Server,
+        exchange: &mut Exchange,
+    ) {
         let Some(pool) = &self.pool else { return };
         let Some(CookiePolicy { name, mode }) = &pool.policy.cookie else { return };
         let letter = match mode {
-            CookieMode::Insert(cookie) => self.insert(parts, server, (pool, name, cookie), exchange),
+            CookieMode::Insert(cookie) => self.insert((parts, lines), server, (pool, name, cookie), exchange),
             CookieMode::Prefix => {
                 sticky::add_prefix(&mut parts.headers, name, &server.cookie).then_some(StickyResponse::Rewritten)
             }
@@ -83,7 +90,7 @@ impl Sticky {
 
     fn insert(
         &self,
-        parts: &mut response::Parts,
+        (parts, lines): (&mut response::Parts, &mut Lines),
         server: &Server,
         (pool, name, cookie): (&Pool, &str, &InsertedCookie),
         exchange: &Exchange,
@@ -102,7 +109,10 @@ impl Sticky {
             .set_cookie(server.id, dates)
             .or_else(|| exchange.client.worker.pool(&pool.name)?.set_cookie(server.id, dates));
         let Some(line) = line else { return deleted };
-        sticky::issue(&mut parts.headers, parts.status, line);
+        lines.push(&header::SET_COOKIE, &line);
+        if sticky::is_cacheable(&parts.headers, parts.status) {
+            lines.push(&header::CACHE_CONTROL, &HeaderValue::from_static("private"));
+        }
         Some(if has_it { StickyResponse::Updated } else { StickyResponse::Inserted })
     }
 

@@ -14,7 +14,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::response;
+use http::{HeaderMap, response};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -53,7 +53,7 @@ pub(super) fn open(
         exchange.finished(None);
         drop(enrolled);
     });
-    Answer { parts, lines, body: ResponseBody::switching() }
+    Answer { parts, lines, body: ResponseBody::switching(), spare: HeaderMap::new() }
 }
 
 /// How a tunnel ended.

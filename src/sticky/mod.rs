@@ -15,6 +15,6 @@ mod lines;
 mod prefix;
 
 pub use dates::{Date, Dates, Verdict};
-pub use insert::{is_set, issue, set_cookie, strip_response};
+pub use insert::{is_cacheable, is_set, set_cookie, strip_response};
 pub use lines::{find, strip, values};
 pub use prefix::{add_prefix, prefix_of, strip_prefix};

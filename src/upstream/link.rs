@@ -86,14 +86,15 @@ impl Link {
         })
     }
 
-    /// Begins a request: its head is written with the next [`poll_flush`](Self::poll_flush).
-    pub fn begin(&mut self, parts: &request::Parts, framing: Framing) {
+    /// Begins a request: its head is written with the next [`poll_flush`](Self::poll_flush), with `added` lines behind its
+    /// headers.
+    pub fn begin(&mut self, parts: &request::Parts, added: &Lines, framing: Framing) {
         self.method.clone_from(&parts.method);
         self.interim = 0;
         self.keep_alive = false;
         self.was_refused = false;
         self.may_be_head = false;
-        self.outbox.request(parts, framing);
+        self.outbox.request(parts, added, framing);
     }
 
     /// Whether a piece of the request's body can be added.

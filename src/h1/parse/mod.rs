@@ -3,10 +3,7 @@
 mod request;
 mod response;
 
-use http::{
-    HeaderValue,
-    header::{self, HeaderName},
-};
+use http::header::{self, HeaderName};
 
 pub use request::{RequestHead, parse_request};
 pub use response::{Reason, ResponseHead, parse_response};
@@ -63,26 +60,26 @@ struct Noted {
 }
 
 impl Noted {
-    fn note(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<(), ParseError> {
+    fn note(&mut self, name: &HeaderName, value: &[u8]) -> Result<(), ParseError> {
         match *name {
             // Chunks win; what else is said does not matter, but that it is.
             header::CONTENT_LENGTH if self.chunked => self.both = true,
             header::CONTENT_LENGTH => {
-                let length = number(value.as_bytes()).filter(|&length| length <= MOST).ok_or(ParseError::Length)?;
+                let length = number(value).filter(|&length| length <= MOST).ok_or(ParseError::Length)?;
                 self.repeated_length = self.length.is_some();
                 if self.length.replace(length).is_some_and(|before| before != length) {
                     return Err(ParseError::Length);
                 }
             }
             header::TRANSFER_ENCODING => {
-                if self.chunked || !value.as_bytes().eq_ignore_ascii_case(b"chunked") {
+                if self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
                     return Err(ParseError::Coding);
                 }
                 self.both |= self.length.is_some();
                 self.chunked = true;
             }
             header::CONNECTION => {
-                for token in value.as_bytes().split(|&byte| byte == b',') {
+                for token in value.split(|&byte| byte == b',') {
                     self.close |= token.trim_ascii().eq_ignore_ascii_case(b"close");
                     self.keep_alive |= token.trim_ascii().eq_ignore_ascii_case(b"keep-alive");
                 }

@@ -71,8 +71,7 @@ pub fn parse_request(input: &Bytes, limits: Limits, spare: &mut HeaderMap) -> Re
         .map_err(|_| ParseError::Syntax(httparse::Error::Token))?;
     parts.uri = Uri::from_maybe_shared(share(target.as_bytes())).map_err(|_| ParseError::Target)?;
     let mut headers = std::mem::take(spare);
-    // Three more than needed: forwarding headers are added, and a map that is full is hashed anew.
-    headers.reserve(request.headers.len() + 3);
+    headers.reserve(request.headers.len());
     let (mut framing, mut expects_continue) = (Noted::default(), false);
     // Who asks for another protocol, or names headers that are for the next hop alone.
     let all = request.headers.iter().any(nominates);
@@ -81,7 +80,7 @@ pub fn parse_request(input: &Bytes, limits: Limits, spare: &mut HeaderMap) -> Re
             .map_err(|_| ParseError::Syntax(httparse::Error::HeaderName))?;
         let value = HeaderValue::from_maybe_shared(share(line.value))
             .map_err(|_| ParseError::Syntax(httparse::Error::HeaderValue))?;
-        framing.note(&name, &value)?;
+        framing.note(&name, line.value)?;
         if name == header::EXPECT {
             expects_continue = !old && value.as_bytes().eq_ignore_ascii_case(b"100-continue");
         }

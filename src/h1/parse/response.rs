@@ -4,24 +4,21 @@ use std::mem::MaybeUninit;
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderValue, Method, Response, StatusCode, Version,
+    HeaderValue, Method, Response, StatusCode, Version,
     header::{self, HeaderName},
     response::Parts,
 };
 use httparse::Status;
 
 use super::{Limits, MAX_HEADERS, Noted, ParseError, nominates};
-use crate::h1::{Decoder, Lines};
-
-/// Headers that rules may ask for and that an ordinary response has at most.
-const ASKED_FOR: usize = 6;
+use crate::h1::{Decoder, Lines, is_bodiless};
 
 /// A head, and how what follows it is to be read.
 #[derive(Debug)]
 pub struct ResponseHead {
     /// Status, and the headers that rules may ask for. What Connection says of the connection alone is in `keep_alive`.
     pub parts: Parts,
-    /// The other headers.
+    /// The other headers, and the length of a body that follows.
     pub lines: Lines,
     /// Reads the body. A response in between (1xx) has none.
     pub body: Decoder,
@@ -75,20 +72,25 @@ pub fn parse_response(input: &Bytes, asked: &Method, limits: Limits) -> Result<O
     let (mut framing, mut lines) = (Noted::default(), Lines::default());
     // Who names others in Connection has them removed; and of a response in between rules ask for everything.
     let all = parts.status.is_informational() || response.headers.iter().any(nominates);
-    // Room for those of an ordinary response and for a cookie: a map that is full is hashed anew.
-    parts.headers = HeaderMap::with_capacity(ASKED_FOR);
+    let bodiless = asked == Method::HEAD || is_bodiless(parts.status);
     for line in response.headers.iter() {
         if !all && Lines::takes(line.name) {
-            lines.push(line.name, line.value);
+            lines.push_parsed(line.name, line.value);
             continue;
         }
         let name = HeaderName::from_bytes(line.name.as_bytes())
             .map_err(|_| ParseError::Syntax(httparse::Error::HeaderName))?;
-        // Shares the bytes of the input, rather than copy each value.
-        let value = HeaderValue::from_maybe_shared(input.slice_ref(line.value))
-            .map_err(|_| ParseError::Syntax(httparse::Error::HeaderValue))?;
-        framing.note(&name, &value)?;
-        if all || name != header::CONNECTION {
+        let is_first = framing.length.is_none();
+        framing.note(&name, line.value)?;
+        if !all && !bodiless && name == header::CONTENT_LENGTH {
+            // No rule changes it: it is how the body is read.
+            if is_first {
+                lines.push_length(line.name, line.value);
+            }
+        } else if all || name != header::CONNECTION {
+            // Shares the bytes of the input, rather than copy each value.
+            let value = HeaderValue::from_maybe_shared(input.slice_ref(line.value))
+                .map_err(|_| ParseError::Syntax(httparse::Error::HeaderValue))?;
             parts.headers.append(name, value);
         }
     }
@@ -97,23 +99,19 @@ pub fn parse_response(input: &Bytes, asked: &Method, limits: Limits) -> Result<O
         let length = parts.headers.get(header::CONTENT_LENGTH).cloned();
         length.and_then(|length| parts.headers.insert(header::CONTENT_LENGTH, length));
     }
-    let body = body(&framing, asked, parts.status, old)?;
+    let body = body(&framing, bodiless, old)?;
     let keep_alive = framing.keeps(old) && !matches!(body, Decoder::UntilClose);
     Ok(Some(ResponseHead { parts, lines, body, keep_alive, length }))
 }
 
 /// How the body is read (RFC 9112 section 6.3).
-fn body(framing: &Noted, asked: &Method, status: StatusCode, old: bool) -> Result<Decoder, ParseError> {
+fn body(framing: &Noted, bodiless: bool, old: bool) -> Result<Decoder, ParseError> {
     if framing.both {
         return Err(ParseError::Length);
     }
     if framing.chunked && old {
         return Err(ParseError::Coding);
     }
-    let bodiless = asked == Method::HEAD
-        || status.is_informational()
-        || status == StatusCode::NO_CONTENT
-        || status == StatusCode::NOT_MODIFIED;
     Ok(match (bodiless, framing.chunked, framing.length) {
         (true, _, _) => Decoder::Length(0),
         (false, true, _) => Decoder::chunked(),
@@ -142,8 +140,8 @@ mod tests {
         let head =
             parse("HTTP/1.1 201 Made\r\nA: 1\r\nb:2 \r\na: 3\r\ncontent-length: 5\r\n\r\nhello").unwrap().unwrap();
         assert_eq!((head.parts.status.as_u16(), head.length, head.keep_alive), (201, 58, true));
-        assert_eq!(head.lines.as_bytes(), b"A: 1\r\nb: 2\r\na: 3\r\n");
-        assert_eq!(head.parts.headers.len(), 1, "the length");
+        assert_eq!(head.lines.as_bytes(), b"A: 1\r\nb: 2\r\na: 3\r\ncontent-length: 5\r\n");
+        assert!(head.parts.headers.is_empty() && head.lines.tell_length());
         assert_eq!(head.body, Decoder::Length(5));
     }
 
@@ -165,6 +163,21 @@ mod tests {
             assert_eq!(body(&format!("HTTP/1.1 200 OK\r\n{lines}\r\n\r\n")), Err(error), "{lines}");
         }
         assert_eq!(body("HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"), Err(ParseError::Coding));
+    }
+
+    #[test]
+    fn a_length_is_passed_on_once_and_only_with_its_body() {
+        for (text, lines) in [
+            ("200 OK\r\nContent-Length: 3\r\ncontent-length: 3", "Content-Length: 3\r\n"),
+            ("200 OK\r\ntransfer-encoding: chunked", ""),
+            ("200 OK\r\nx: 1", "x: 1\r\n"),
+            ("304 Not Modified\r\ncontent-length: 3", ""),
+            ("200 OK\r\nconnection: x\r\ncontent-length: 3", ""),
+        ] {
+            let head = parse(&format!("HTTP/1.1 {text}\r\n\r\n")).unwrap().unwrap();
+            assert_eq!(head.lines.as_bytes(), lines.as_bytes(), "{text}");
+            assert_eq!(head.lines.tell_length(), lines.starts_with('C'), "{text}");
+        }
     }
 
     #[test]

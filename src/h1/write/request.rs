@@ -3,6 +3,7 @@
 use http::{HeaderMap, header, request::Parts};
 
 use super::write_field;
+use crate::h1::Lines;
 
 /// How the end of a request's body is told (RFC 9112 section 6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,8 +16,9 @@ pub enum Framing {
     Chunked,
 }
 
-/// Writes the head of a request in HTTP/1.1, with the framing of its own body rather than the one in its headers.
-pub fn write_request(out: &mut Vec<u8>, parts: &Parts, framing: Framing) {
+/// Writes the head of a request in HTTP/1.1 with `added` lines behind its headers, and with the framing of its own body rather
+/// than the one in its headers.
+pub fn write_request(out: &mut Vec<u8>, parts: &Parts, added: &Lines, framing: Framing) {
     out.extend_from_slice(parts.method.as_str().as_bytes());
     out.push(b' ');
     let target = parts.uri.path_and_query().map_or("/", |path| path.as_str());
@@ -35,6 +37,7 @@ pub fn write_request(out: &mut Vec<u8>, parts: &Parts, framing: Framing) {
         }
         write_field(out, name.as_str(), value.as_bytes());
     }
+    out.extend_from_slice(added.as_bytes());
     match framing {
         Framing::Empty => {}
         Framing::Length(length) => write_field(out, "content-length", itoa::Buffer::new().format(length).as_bytes()),
@@ -106,7 +109,9 @@ mod tests {
             builder = builder.header(*name, *value);
         }
         let mut out = Vec::new();
-        write_request(&mut out, &builder.body(()).unwrap().into_parts().0, framing);
+        let mut added = Lines::default();
+        added.push(&header::FORWARDED, &header::HeaderValue::from_static("us"));
+        write_request(&mut out, &builder.body(()).unwrap().into_parts().0, &added, framing);
         String::from_utf8(out).unwrap()
     }
 
@@ -115,11 +120,17 @@ mod tests {
         let both = [("host", "h"), ("content-length", "7"), ("transfer-encoding", "chunked")];
         assert_eq!(
             written(Framing::Chunked, &both),
-            "POST /a?b=c HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n"
+            "POST /a?b=c HTTP/1.1\r\nhost: h\r\nforwarded: us\r\ntransfer-encoding: chunked\r\n\r\n"
         );
-        assert_eq!(written(Framing::Length(7), &both), "POST /a?b=c HTTP/1.1\r\nhost: h\r\ncontent-length: 7\r\n\r\n");
+        assert_eq!(
+            written(Framing::Length(7), &both),
+            "POST /a?b=c HTTP/1.1\r\nhost: h\r\nforwarded: us\r\ncontent-length: 7\r\n\r\n"
+        );
         let none = [("host", "h"), ("content-length", "0")];
-        assert_eq!(written(Framing::Empty, &none), "POST /a?b=c HTTP/1.1\r\nhost: h\r\ncontent-length: 0\r\n\r\n");
+        assert_eq!(
+            written(Framing::Empty, &none),
+            "POST /a?b=c HTTP/1.1\r\nhost: h\r\ncontent-length: 0\r\nforwarded: us\r\n\r\n"
+        );
     }
 
     #[test]
@@ -128,7 +139,8 @@ mod tests {
             [("http://h?a=b", "GET /?a=b HTTP/1.1"), ("http://h#c", "GET / HTTP/1.1"), ("*", "GET * HTTP/1.1")]
         {
             let mut out = Vec::new();
-            write_request(&mut out, &Request::get(target).body(()).unwrap().into_parts().0, Framing::Empty);
+            let parts = Request::get(target).body(()).unwrap().into_parts().0;
+            write_request(&mut out, &parts, &Lines::default(), Framing::Empty);
             assert_eq!(String::from_utf8(out).unwrap().lines().next(), Some(line));
         }
     }

@@ -3,7 +3,7 @@
 use http::{HeaderMap, StatusCode, header, response::Parts};
 
 use super::write_field;
-use crate::h1::{Lines, Reason};
+use crate::h1::{Lines, Reason, is_bodiless};
 
 /// What the request says of how its response must look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +48,8 @@ pub fn write_response(
     };
     write_status(out, parts, old);
     out.extend_from_slice(lines.as_bytes());
-    let (mut closes, mut has_length) = (false, false);
+    let (mut closes, mut has_length) = (false, lines.tell_length());
+    debug_assert!(!has_length || length.is_some(), "only a body of known length comes with one");
     for (name, value) in &parts.headers {
         match *name {
             header::CONNECTION if !switches => {
@@ -104,11 +105,6 @@ fn write_status(out: &mut Vec<u8>, parts: &Parts, old: bool) {
     let reason = known.or_else(|| parts.extensions.get().map(Reason::as_str));
     out.extend_from_slice(reason.unwrap_or_default().as_bytes());
     out.extend_from_slice(b"\r\n");
-}
-
-/// Whether no response of that status has a body (RFC 9110 section 6.4.1).
-fn is_bodiless(status: StatusCode) -> bool {
-    status.is_informational() || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED
 }
 
 #[cfg(test)]
