@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use http::{HeaderMap, HeaderValue, Method, Version, header};
 use lb::{
-    http_rules::{Forwarding, Upgrades, add_forwarding_headers, forwarded_client, screen, strip_hop_by_hop},
+    http_rules::{Forwarding, Upgrades, forwarded_client, prepare_forwarding, screen, strip_hop_by_hop},
     model::{Networks, parse_network},
 };
 use lb_fuzz::{all, tokens};
@@ -54,7 +54,10 @@ fuzz_target!(|input: &[u8]| {
     let trusted = flags & 1 == 1;
     let proxies: Networks = parse_network("10.0.0.0/8").into_iter().collect();
     let stripped = parts.headers.clone();
-    add_forwarding_headers(&mut parts.headers, &forwarding(trusted), screened.has_forwarding);
+    let added = prepare_forwarding(&mut parts.headers, trusted, screened.has_forwarding);
+    for (name, value) in forwarding(trusted).headers(added) {
+        parts.headers.append(name, value.clone());
+    }
     check_forwarding(&stripped, &parts.headers, trusted);
     // Whatever came before, the last address is ours, and it is no trusted proxy.
     let client = |headers: &HeaderMap| forwarded_client(headers, &proxies);

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     h1::{Limits, Lines, Manner, ParseError, RequestHead, ResponseFraming, parse_request},
-    net::Metered,
+    net::{Metered, leave_buffer},
 };
 
 /// A client's connection that is served.
@@ -187,13 +187,10 @@ where
         let wire = &mut *self.wire.borrow_mut();
         loop {
             if std::mem::take(&mut self.may_be_head) {
+                leave_buffer(&mut wire.rest);
                 if let Some(head) = parse_request(&wire.rest, self.limits, &mut self.spare)? {
                     let _head = wire.rest.split_to(head.length);
                     return Poll::Ready(Ok(Some(head)));
-                }
-                if !wire.rest.is_unique() {
-                    // It stands behind the body of the request before, in whose large buffer others could read.
-                    wire.rest = Bytes::copy_from_slice(&wire.rest);
                 }
             }
             let before = wire.rest.len();
@@ -311,33 +308,63 @@ where
 mod tests {
     use super::*;
     use crate::net::Pulse;
-    use http_body_util::{BodyExt, Empty};
+    use http_body_util::{BodyExt, Empty, Full};
     use std::{future::poll_fn, time::Duration};
     use tokio::{
-        io::AsyncWriteExt,
+        io::{AsyncReadExt, AsyncWriteExt},
         net::{TcpListener, TcpStream},
         time::timeout,
     };
 
     #[tokio::test(flavor = "local")]
-    async fn half_a_head_does_not_keep_the_buffer_of_the_body_before_it() {
+    async fn what_stands_behind_a_body_does_not_keep_its_buffer() {
         const BODY: usize = 100 * 1024;
+        for answers in [true, false] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let socket = Metered::new(listener.accept().await.unwrap().0, Pulse::begin());
+            let swallow = tower::service_fn(async |request: Request<Incoming>| {
+                request.into_body().collect().await.unwrap();
+                if !answers {
+                    std::future::pending::<()>().await;
+                }
+                Ok::<_, Infallible>(Response::new(Empty::new()))
+            });
+            let mut connection = Connection::<_, Empty<Bytes>>::new(socket, swallow, Limits { head: 1024 });
+            let text = format!("PUT / HTTP/1.1\r\nContent-Length: {BODY}\r\n\r\n{}GET /next HT", "x".repeat(BODY));
+            let half_read = poll_fn(|cx: &mut Context<'_>| {
+                assert!(connection.poll(cx).is_pending());
+                let is_waiting = matches!(connection.stage, Stage::Head) == answers;
+                let wire = connection.wire.borrow();
+                let is_half_read = wire.turn == 1 && is_waiting && &wire.rest[..] == b"GET /next HT";
+                if is_half_read { Poll::Ready(()) } else { Poll::Pending }
+            });
+            let both = futures_util::future::join(client.write_all(text.as_bytes()), half_read);
+            timeout(Duration::from_secs(15), both).await.unwrap().0.unwrap();
+            assert!(connection.wire.borrow().rest.is_unique(), "answered: {answers}");
+        }
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn a_request_has_no_header_of_the_one_whose_map_it_got() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let socket = Metered::new(listener.accept().await.unwrap().0, Pulse::begin());
-        let swallow = tower::service_fn(|request: Request<Incoming>| async {
-            request.into_body().collect().await.unwrap();
-            Ok::<_, Infallible>(Response::new(Empty::new()))
+        let name_all = tower::service_fn(async |request: Request<Incoming>| {
+            let headers = request.into_parts().0.headers;
+            let names: Vec<_> = headers.keys().map(http::HeaderName::as_str).collect();
+            let answer = Answer::from(Response::new(Full::from(names.join(","))));
+            Ok::<_, Infallible>(Answer { spare: headers, ..answer })
         });
-        let mut connection = Connection::<_, Empty<Bytes>>::new(socket, swallow, Limits { head: 1024 });
-        let text = format!("PUT / HTTP/1.1\r\nContent-Length: {BODY}\r\n\r\n{}GET /next HT", "x".repeat(BODY));
-        let half_read = poll_fn(|cx: &mut Context<'_>| {
-            assert!(connection.poll(cx).is_pending());
-            let wire = connection.wire.borrow();
-            if wire.turn == 1 && &wire.rest[..] == b"GET /next HT" { Poll::Ready(()) } else { Poll::Pending }
-        });
-        let both = futures_util::future::join(client.write_all(text.as_bytes()), half_read);
-        timeout(Duration::from_secs(15), both).await.unwrap().0.unwrap();
-        assert!(connection.wire.borrow().rest.is_unique());
+        let mut connection = Connection::<_, Full<Bytes>>::new(socket, name_all, Limits { head: 1024 });
+        let text = "GET / HTTP/1.1\r\na: 1\r\nb: 2\r\n\r\nGET / HTTP/1.1\r\nb: 3\r\nConnection: close\r\n\r\n";
+        client.write_all(text.as_bytes()).await.unwrap();
+        let served = poll_fn(|cx: &mut Context<'_>| connection.poll(cx));
+        timeout(Duration::from_secs(15), served).await.unwrap().unwrap();
+        drop(connection);
+        let mut got = String::new();
+        client.read_to_string(&mut got).await.unwrap();
+        let bodies: Vec<_> = got.split("\r\n\r\n").skip(1).map(|rest| rest.split("HTTP").next().unwrap()).collect();
+        assert_eq!(bodies, ["a,b", "b"], "{got}");
     }
 }

@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use super::wire::Wire;
 use crate::{
     h1::{BodyError, Piece, write_interim},
-    net::Metered,
+    net::{Metered, leave_buffer},
 };
 
 /// The body of a request.
@@ -81,7 +81,11 @@ impl Body for Incoming {
             let _later = wire.poll_flush(cx);
         }
         loop {
-            match wire.body.decode(&mut wire.rest) {
+            let decoded = wire.body.decode(&mut wire.rest);
+            if wire.body.is_done() {
+                leave_buffer(&mut wire.rest);
+            }
+            match decoded {
                 Ok(Piece::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
                 Ok(Piece::Trailers(trailers)) => return Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
                 Ok(Piece::End) => return Poll::Ready(None),

@@ -1,6 +1,6 @@
 //! Header lines that nobody looks at any more.
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, header};
 
 use super::write::write_field;
 
@@ -39,8 +39,9 @@ impl Lines {
         !may_be || !ASKED_FOR.iter().any(|asked| name.eq_ignore_ascii_case(asked))
     }
 
-    /// Adds a line.
+    /// Adds a line that says nothing of the length.
     pub fn push(&mut self, name: &HeaderName, value: &HeaderValue) {
+        debug_assert!(*name != header::CONTENT_LENGTH && *name != header::TRANSFER_ENCODING, "{name}");
         self.push_parsed(name.as_str(), value.as_bytes());
     }
 
@@ -54,13 +55,12 @@ impl Lines {
 
     /// Adds the length of a body that follows.
     pub(super) fn push_length(&mut self, name: &str, value: &[u8]) {
-        debug_assert!(!self.tells_length, "one says as much as two");
         self.tells_length = true;
         self.push_parsed(name, value);
     }
 
     /// Whether the length of the body is among them.
-    pub(super) fn tell_length(&self) -> bool {
+    pub(super) fn tells_length(&self) -> bool {
         self.tells_length
     }
 

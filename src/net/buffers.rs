@@ -66,12 +66,13 @@ impl Buffer {
 
     /// Where to read into.
     pub(super) fn room(&mut self) -> impl BufMut {
-        (&mut self.bytes).limit(self.size.bytes())
+        let left = self.size.bytes() - self.bytes.len();
+        (&mut self.bytes).limit(left)
     }
 
     /// What has been read.
     pub(super) fn into_bytes(self) -> Bytes {
-        if self.bytes.len() < LITTLE.max(self.size.bytes() / 4) {
+        if self.bytes.len() < self.size.bytes() / 4 {
             Bytes::copy_from_slice(&self.bytes)
         } else {
             Bytes::from_owner(self)

@@ -188,11 +188,13 @@ mod tests {
         let pulse = Pulse::begin();
         let mut metered = Metered::new(listener.accept().await.unwrap().0, Rc::clone(&pulse));
         other.write_all(b"cd").await.unwrap();
-        metered.unread(Bytes::from_static(b"ab"));
+        let given_back = Bytes::from("ab".to_owned());
+        metered.unread(given_back.clone());
         let mut read = [0; 4];
         metered.read_exact(&mut read[..1]).await.unwrap();
         assert!(metered.has_unread());
         metered.read_exact(&mut read[1..]).await.unwrap();
         assert_eq!((&read, metered.has_unread(), pulse.bytes_in()), (b"abcd", false, 2));
+        assert!(given_back.is_unique(), "what was read is let go of");
     }
 }

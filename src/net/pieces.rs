@@ -48,6 +48,14 @@ fn poll_read_much<R: AsyncRead + Unpin>(stream: &mut R, cx: &mut Context<'_>, si
     Poll::Ready(Ok(buffer.into_bytes()))
 }
 
+/// Takes a little that is left of a read out of its buffer: what it is the start of may be long in coming, and others could
+/// use the buffer.
+pub fn leave_buffer(rest: &mut Bytes) {
+    if !rest.is_empty() && rest.len() < LITTLE && !rest.is_unique() {
+        *rest = Bytes::copy_from_slice(rest);
+    }
+}
+
 /// `more` behind `rest`, without copying `rest` each time.
 pub fn joined(rest: Bytes, more: Bytes) -> Bytes {
     if rest.is_empty() {

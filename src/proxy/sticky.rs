@@ -80,7 +80,7 @@ impl Sticky {
         let Some(pool) = &self.pool else { return };
         let Some(CookiePolicy { name, mode }) = &pool.policy.cookie else { return };
         let letter = match mode {
-            CookieMode::Insert(cookie) => self.insert((parts, lines), server, (pool, name, cookie), exchange),
+            CookieMode::Insert(cookie) => self.insert(parts, lines, server, (pool, name, cookie), exchange),
             CookieMode::Prefix => {
                 sticky::add_prefix(&mut parts.headers, name, &server.cookie).then_some(StickyResponse::Rewritten)
             }
@@ -90,7 +90,8 @@ impl Sticky {
 
     fn insert(
         &self,
-        (parts, lines): (&mut response::Parts, &mut Lines),
+        parts: &mut response::Parts,
+        lines: &mut Lines,
         server: &Server,
         (pool, name, cookie): (&Pool, &str, &InsertedCookie),
         exchange: &Exchange,

@@ -56,7 +56,7 @@ pub struct Link {
     /// Whether `rest` is worth a try to parse it.
     may_be_head: bool,
     interim: u32,
-    /// Headers of the response that nobody asks for.
+    /// Headers of the response that no rule asks for.
     lines: Lines,
     body: Decoder,
     /// Whether the exchange in progress, or the last one, leaves the connection as it found it.

@@ -14,7 +14,7 @@ use super::{Limits, MAX_HEADERS, MAX_TARGET, Noted, ParseError, nominates};
 use crate::h1::Decoder;
 
 /// What stands behind a head and would be kept with it if they shared their buffer: with more, the head is copied out.
-const LITTLE: usize = 4 * 1024;
+const BEHIND: usize = 4 * 1024;
 
 /// A head, and how what follows it is to be read.
 #[derive(Debug)]
@@ -48,9 +48,9 @@ pub fn parse_request(input: &Bytes, limits: Limits, spare: &mut HeaderMap) -> Re
         Ok(Status::Complete(_) | Status::Partial) => return Err(ParseError::TooLong(limits.head)),
         Err(error) => return Err(ParseError::Syntax(error)),
     };
-    // Names and values share the bytes of the head, rather than be copied one by one.
+    // The target and the values share the bytes of the head, rather than be copied one by one.
     let copied;
-    let head = if input.len() - length < LITTLE {
+    let head = if input.len() - length < BEHIND {
         input
     } else {
         copied = Bytes::copy_from_slice(&input[..length]);
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn a_head_does_not_keep_the_buffer_of_much_that_is_behind_it() {
-        for (behind, keeps) in [(LITTLE - 1, true), (LITTLE, false)] {
+        for (behind, keeps) in [(BEHIND - 1, true), (BEHIND, false)] {
             let text = format!("PUT /a HTTP/1.1\r\nA: 1\r\ncontent-length: {behind}\r\n\r\n{}", "x".repeat(behind));
             let input = Bytes::from(text);
             let head = parse_request(&input, LIMITS, &mut HeaderMap::new()).unwrap().unwrap();

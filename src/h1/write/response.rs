@@ -48,8 +48,9 @@ pub fn write_response(
     };
     write_status(out, parts, old);
     out.extend_from_slice(lines.as_bytes());
-    let (mut closes, mut has_length) = (false, lines.tell_length());
-    debug_assert!(!has_length || length.is_some(), "only a body of known length comes with one");
+    let (mut closes, mut has_length) = (false, lines.tells_length());
+    // It would be a bug of ours: rather no response than one that can be read in two ways.
+    assert!(!has_length || length.is_some(), "a response tells a length that its body does not have");
     for (name, value) in &parts.headers {
         match *name {
             header::CONNECTION if !switches => {
