@@ -147,8 +147,8 @@ class Nginx(Balancer):
     access_log {f"{log} combined" if self.work.access_log else "off"};
     keepalive_timeout 60s;
     keepalive_requests {KEEP_ALIVE_REQUESTS};
-    # Nothing goes through a file: it would cost nginx time that the others don't spend.
-    client_body_buffer_size 128k;
+    client_body_buffer_size {self.work.nginx_body_buffer};
+    # No response goes through a file: it would cost nginx time that the others don't spend.
     proxy_max_temp_file_size 0;
     upstream nodes {{
         server 127.0.0.1:{first};

@@ -25,6 +25,7 @@ class Work:
     connections: int = 64
     access_log: bool = False
     haproxy_reuse: str = "safe"  # HAProxy's default
+    nginx_body_buffer: str = "16k"  # nginx's default; longer bodies of requests go through a file
 
 
 CLOSE = {"Connection": "close"}
@@ -33,6 +34,15 @@ WORKS = [
     Work("get-10k", "GET 10 KB, keep-alive", "/10k", 10_000),
     Work("get-1m", "GET 1 MB, keep-alive", "/1m", 1_000_000),
     Work("post-64k", "POST 64 KB, keep-alive", "/post", 100, method="POST", body=65_536),
+    Work(
+        "post-64k-memory",
+        "POST 64 KB, keep-alive, nginx holds it in memory",
+        "/post",
+        100,
+        method="POST",
+        body=65_536,
+        nginx_body_buffer="128k",
+    ),
     Work("close", "GET 100 B, a connection per request", "/", 100, headers=CLOSE),
     Work(
         "close-reuse",

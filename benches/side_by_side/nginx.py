@@ -21,7 +21,7 @@ def nginx_configuration(directory, http, workers=1, worker_connections=4096):
 daemon off;
 worker_processes {workers};
 pid {directory}/nginx.pid;
-error_log stderr warn;
+error_log stderr error;
 events {{ worker_connections {worker_connections}; }}
 http {{
 {paths}{http}}}
