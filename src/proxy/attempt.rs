@@ -49,8 +49,8 @@ pub(super) enum Failed {
 pub(super) struct Outgoing<'a> {
     /// Its head.
     pub(super) parts: &'a request::Parts,
-    /// What we say of its client.
-    pub(super) added: &'a Lines,
+    /// What the server is told of its client.
+    pub(super) told: &'a Lines,
     /// Its body.
     pub(super) sending: &'a mut Sending,
     /// Whether the client waits to be asked for the body.
@@ -85,7 +85,7 @@ pub(super) async fn ask(
     outgoing: &mut Outgoing<'_>,
     client: &Client,
 ) -> Result<response::Parts, Failed> {
-    link.begin(outgoing.parts, outgoing.added, outgoing.sending.framing());
+    link.begin(outgoing.parts, outgoing.told, outgoing.sending.framing());
     let has_body = outgoing.sending.framing() != Framing::Empty;
     let asked_for = (outgoing.expects_continue && has_body).then(|| now_coarse().after(CONTINUE));
     let answer = Ask { link, outgoing, client, asked_for, owed: None }.await;

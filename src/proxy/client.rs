@@ -1,6 +1,7 @@
 //! One client connection, as its requests and its timers see it.
 
 use std::{
+    borrow::Cow,
     cell::{Cell, RefCell},
     net::{IpAddr, SocketAddr},
     rc::Rc,
@@ -37,7 +38,7 @@ pub(super) struct Client {
     local: Local,
     pub(super) forwarding: Forwarding,
     /// All that servers are told of the client, as it is written.
-    pub(super) told: Lines,
+    told: Lines,
     pub(super) pulse: Rc<Pulse>,
     stage: Cell<Stage>,
     upload: RefCell<Option<Rc<Upload>>>,
@@ -191,6 +192,14 @@ impl Client {
 
     pub(super) fn counters(&self) -> &FrontendCounters {
         self.frontend.live.counters(self.worker.slot)
+    }
+
+    /// What a server is told of the client, as it is written.
+    pub(super) fn told(&self, added: Added) -> Cow<'_, Lines> {
+        match added {
+            Added::ALL => Cow::Borrowed(&self.told),
+            Added { .. } => Cow::Owned(self.forwarding.headers(added).collect()),
+        }
     }
 
     /// The protocol that a request may switch to and asks for.

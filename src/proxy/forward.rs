@@ -19,7 +19,6 @@ use super::{
 };
 use crate::{
     downstream::{Answer, Incoming},
-    h1::Lines,
     http_rules::{Added, Fault, Screened, prepare_forwarding, prepare_response, strip_hop_by_hop},
     registry::Server,
     retry::{Decision, Failure, History, decide, is_idempotent, is_safe},
@@ -48,18 +47,17 @@ pub(super) async fn forward(passed: Passed) -> Result<Answer<ResponseBody>, Infa
         let dialled = client.local(&aside).and_then(|dialled| HeaderValue::try_from(dialled.to_string()).ok());
         asked.headers.extend(dialled.map(|host| (header::HOST, host)));
     }
-    let composed: Lines;
-    let added = if added == Added::ALL {
-        &client.told
-    } else {
-        composed = client.forwarding.headers(added).collect();
-        &composed
-    };
+    let told = client.told(added);
     let most = client.settings.limits.body.unwrap_or(u64::MAX);
     let mut sending = Sending::new(upload.map(|upload| RequestBody::new(body, &upload, most)));
     let aside = (!exchange.old).then_some(&aside);
-    let outgoing =
-        Outgoing { parts: &asked, added, sending: &mut sending, expects_continue: screened.expects_continue, aside };
+    let outgoing = Outgoing {
+        parts: &asked,
+        told: &told,
+        sending: &mut sending,
+        expects_continue: screened.expects_continue,
+        aside,
+    };
     let answered = send(outgoing, &sticky, &mut exchange).await.and_then(|answer| {
         let Arrived { mut parts, mut link, server } = answer;
         prepare_response(&mut parts, client.asked(screened)).map_err(|invalid| {
