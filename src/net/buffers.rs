@@ -9,7 +9,7 @@ use bytes::{BufMut, Bytes};
 
 /// Bytes of buffers of each size that a thread keeps.
 const KEPT: usize = 1024 * 1024;
-/// Less than this is copied out of a buffer: one who reads slowly would otherwise keep much memory for little data.
+/// Less than this is not worth a buffer.
 pub(super) const LITTLE: usize = 4 * 1024;
 
 /// How much a buffer holds.
@@ -72,6 +72,7 @@ impl Buffer {
 
     /// What has been read.
     pub(super) fn into_bytes(self) -> Bytes {
+        // Little is copied out: one who reads slowly would otherwise keep much memory for it.
         if self.bytes.len() < self.size.bytes() / 4 {
             Bytes::copy_from_slice(&self.bytes)
         } else {
