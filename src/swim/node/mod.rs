@@ -2,14 +2,16 @@
 //!
 //! Why is foca wrapped and not used by the driver? Nearly every rule here depends on two of its parts at once (a
 //! renewed balancer needs our record again, a hello decides what foca may announce), and each must hold in the simulator
-//! as it does in production. The parts: `membership` speaks with foca, `records` delivers records, `joining` finds the
-//! others, `telling` speaks with the other balancers, `leaving` says goodbye, `sealing` keeps strangers out.
+//! as it does in production. The parts: `membership` speaks with foca, `suspecting` with those who do not answer it,
+//! `records` delivers records, `joining` finds the others, `telling` speaks with the other balancers, `leaving` says
+//! goodbye, `sealing` keeps strangers out.
 
 mod joining;
 mod leaving;
 mod membership;
 mod records;
 mod sealing;
+mod suspecting;
 mod telling;
 #[cfg(test)]
 mod tests;
