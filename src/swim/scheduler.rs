@@ -64,6 +64,11 @@ impl Scheduler {
         self.heap.peek().into_iter().chain(gossip).chain(indirect).map(|Reverse(entry)| entry.at).min()
     }
 
+    /// Whether another probe is to come. Looks at every timer.
+    pub(crate) fn has_probe(&self) -> bool {
+        self.heap.iter().any(|Reverse(entry)| matches!(entry.timer, Timer::ProbeRandomMember(_)))
+    }
+
     /// The next ones that foca would forget departed members by, up to that time, whether due or not. Looks at every timer.
     pub(crate) fn take_removals(&mut self, until: Duration) -> Vec<Timer<Identity>> {
         let (mut removals, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.heap)

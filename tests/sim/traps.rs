@@ -11,7 +11,7 @@ use rand::{SeedableRng, rngs::StdRng};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    cluster::Cluster,
+    cluster::{Cluster, seeds},
     net::{Weather, addr, ms},
 };
 
@@ -176,4 +176,35 @@ fn a_node_that_has_left_stays_away_whatever_it_is_told() {
     net.run(ms(10_000));
     assert_eq!(net.host(&nodes[0]).saw(|output| matches!(output, Output::Renewed(_))), None);
     assert!(!net.host(&balancers[0]).others_alive().contains(&boot));
+}
+
+#[test]
+fn bare_foca_probes_nobody_once_it_was_told_that_it_is_dead() {
+    let mut pair = acquainted::<2>();
+    let [first, second] = &mut pair;
+    let verdict =
+        Header { src: *first.foca.identity(), src_incarnation: 0, dst: Id(2, 1), message: Message::TurnUndead };
+    second.hear(&postcard::to_stdvec(&verdict).unwrap());
+    // Its last word. The one that it was said to comes back, tells that, and believes for ever that the other one lives.
+    run(&mut pair, ms(5000), ms(5010), false);
+    let sent = run(&mut pair[1..], ms(5010), ms(3_605_010), false);
+    assert!(pair[1].said.contains(&OwnedNotification::Rejoin(Id(2, 2))), "{:?}", pair[1].said);
+    assert!(sent < 10, "{sent} datagrams in an hour");
+    assert_eq!(pair[1].foca.num_members(), 1);
+}
+
+#[test]
+fn a_balancer_that_is_told_it_is_dead_by_the_last_word_of_a_node_finds_out_that_the_node_is_gone() {
+    for seed in seeds(20, 200) {
+        let Cluster { mut net, balancers, nodes } = Cluster::settled(seed, 1, 1, Weather::default());
+        net.pause(&balancers[0]);
+        net.wait(ms(10_000), "the verdict", |net| net.host(&nodes[0]).others_alive().is_empty());
+        // That it is on its way, and nothing else.
+        net.kill(&nodes[0]);
+        net.run(ms(10));
+        net.resume(&balancers[0]);
+        net.run(ms(10));
+        assert!(net.host(&balancers[0]).saw(|output| matches!(output, Output::Renewed(_))).is_some(), "seed {seed}");
+        net.wait(ms(10_000), "finding out", |net| net.host(&balancers[0]).others_alive().is_empty());
+    }
 }

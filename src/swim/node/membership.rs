@@ -159,6 +159,7 @@ impl Node {
             OwnedNotification::Rename(before, after) => self.renamed(before, after, out),
             OwnedNotification::Rejoin(identity) => {
                 out.push(Output::Renewed(identity));
+                self.go_on_probing();
                 self.delivery.hurry(self.now);
                 self.keeper.hurry(self.now);
             }
@@ -299,8 +300,17 @@ impl Node {
         } else {
             let done = self.swim.change_identity(identity, &mut self.effects);
             self.count(done);
+            self.go_on_probing();
         }
         out.push(Output::Identified(identity));
+    }
+
+    /// foca stops its probes when it changes its identity, and begins again when somebody says something (2.0.0,
+    /// `Foca::change_identity`). If those whom it knows are gone nobody does, and it would never find out. It looks around
+    /// after any list of updates, and be it empty.
+    fn go_on_probing(&mut self) {
+        let done = self.swim.apply_many(std::iter::empty(), false, &mut self.effects);
+        self.count(done);
     }
 
     /// Whether we have met nobody yet.
@@ -352,7 +362,9 @@ impl Node {
             return;
         }
         assert!(self.swim.iter_membership_state().len() <= MAX_MEMBERS, "members are bounded");
-        if self.swim.num_members() > CHECKED_MEMBERS {
+        let others = self.swim.num_members();
+        assert!(others == 0 || self.timers.has_probe(), "{others} members and no probe to come");
+        if others > CHECKED_MEMBERS {
             return;
         }
         for entry in self.roster.alive() {

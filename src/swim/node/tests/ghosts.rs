@@ -70,3 +70,25 @@ fn whoever_is_told_time_and_again_that_it_is_down_comes_back_ten_times_a_second_
     assert!((10..=20).contains(&renewals), "{renewals}");
     assert!(net.host(N[0]).node.counters().dropped[&DropReason::TooMany] > 1000);
 }
+
+#[test]
+fn whoever_went_above_its_ghost_finds_out_that_those_who_knew_it_are_gone() {
+    let mut net = Net::default();
+    net.start(Role::Balancer, B, &[]);
+    net.start(Role::Balancer, OTHER, &[]);
+    let ghost = net.start_as(Role::Node, N[0], N[0], true, TRUE_TIME + 120_000, &[OTHER]);
+    net.wait(ms(2000), "joining", |net| net.host(OTHER).pool.contains_key(&ghost));
+    net.kill(N[0]);
+    // The balancer that knows nothing of the ghost takes the new boot in, and then the other one speaks of it.
+    net.pause(OTHER);
+    net.start_as(Role::Node, N[0], N[0], true, TRUE_TIME, &[B, OTHER]);
+    net.wait(ms(1000), "joining", |net| net.host(N[0]).others_alive().len() == 1);
+    net.run(ms(1000));
+    net.resume(OTHER);
+    net.wait(ms(100), "going above the ghost", |net| {
+        net.host(N[0]).saw(|output| matches!(output, Output::Identified(_))).is_some()
+    });
+    net.kill(B);
+    net.kill(OTHER);
+    net.wait(ms(10_000), "finding out", |net| net.host(N[0]).others_alive().is_empty());
+}
