@@ -164,7 +164,7 @@ impl Net {
     }
 
     #[allow(clippy::too_many_arguments, reason = "everything that a process is started with")]
-    fn start_host(
+    pub(crate) fn start_host(
         &mut self,
         role: Role,
         at: &str,
@@ -194,7 +194,7 @@ impl Net {
     }
 
     /// Unix time in milliseconds.
-    fn wall_clock(&self) -> u64 {
+    pub(crate) fn wall_clock(&self) -> u64 {
         EPOCH + self.now.as_millis() as u64
     }
 

@@ -20,6 +20,8 @@ use super::{
 enum Event {
     /// Starts what does not run at that place, or ends it and starts another boot.
     Start(usize),
+    /// The same on a host whose clock is wrong by so many seconds, as it may be from one boot to the next.
+    StartAtWrongTime(usize, i32),
     Kill(usize),
     Leave(usize),
     Cut(usize),
@@ -43,6 +45,7 @@ fn event() -> impl Strategy<Value = Event> {
     let host = 0..HOSTS;
     prop_oneof![
         4 => host.clone().prop_map(Event::Start),
+        1 => (host.clone(), -100..100).prop_map(|(host, wrong)| Event::StartAtWrongTime(host, wrong)),
         2 => host.clone().prop_map(Event::Kill),
         2 => host.clone().prop_map(Event::Leave),
         2 => host.clone().prop_map(Event::Cut),
@@ -55,12 +58,14 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-fn start(net: &mut Net, host: usize) {
+fn start(net: &mut Net, host: usize, wrong: i32) {
     let role = if host < BALANCERS { Role::Balancer } else { Role::Node };
     let seeds: Vec<_> = (0..BALANCERS).map(place).collect();
     let seeds: Vec<_> = seeds.iter().map(String::as_str).collect();
     // Names are used again, sometimes at another address.
-    net.start_named(role, &place(host), &format!("host{}", host / 2), &seeds);
+    let generation = net.wall_clock().saturating_add_signed(i64::from(wrong) * 1000);
+    let (at, name) = (place(host), format!("host{}", host / 2));
+    net.start_host(role, &at, &at, &name, true, generation, &seeds);
 }
 
 fn happen(net: &mut Net, event: &Event) {
@@ -68,7 +73,11 @@ fn happen(net: &mut Net, event: &Event) {
     match *event {
         Event::Start(host) => {
             net.kill(&place(host));
-            start(net, host);
+            start(net, host, 0);
+        }
+        Event::StartAtWrongTime(host, wrong) => {
+            net.kill(&place(host));
+            start(net, host, wrong);
         }
         Event::Kill(host) => net.kill(&place(host)),
         Event::Leave(host) if runs(net, host) => net.give(&place(host), Input::Leave),
@@ -92,7 +101,7 @@ fn happen(net: &mut Net, event: &Event) {
 fn run(seed: u64, events: &[(u16, Event)]) -> Net {
     let mut net = Net { is_traced: false, ..Net::new(seed) };
     for host in 0..HOSTS {
-        start(&mut net, host);
+        start(&mut net, host, 0);
     }
     for (pause, event) in events {
         net.run(ms(u64::from(*pause)));
@@ -122,7 +131,7 @@ fn calm_down(net: &mut Net) {
     net.hosts.retain(|_, host| !host.is_leaving());
     // Those who are left find each other by a balancer. One that was leaving is none.
     if !net.hosts.keys().any(|at| (0..BALANCERS).any(|host| addr(&place(host)) == *at)) {
-        start(net, 0);
+        start(net, 0, 0);
     }
     let start = net.now;
     while !net.views_are_equal() {
