@@ -14,6 +14,7 @@ use proptest::prelude::*;
 use super::{
     cluster::{seeds, sized},
     net::{Net, Weather, addr, ms},
+    sealed::secret,
 };
 
 #[derive(Clone, Debug)]
@@ -98,8 +99,9 @@ fn happen(net: &mut Net, event: &Event) {
 }
 
 /// All that a seed leads to.
-fn run(seed: u64, events: &[(u16, Event)]) -> Net {
-    let mut net = Net { is_traced: false, ..Net::new(seed) };
+fn run(seed: u64, is_sealed: bool, events: &[(u16, Event)]) -> Net {
+    let secret = if is_sealed { secret() } else { None };
+    let mut net = Net { is_traced: false, secret, ..Net::new(seed) };
     for host in 0..HOSTS {
         start(&mut net, host, 0);
     }
@@ -151,9 +153,10 @@ proptest! {
     #[test]
     fn whatever_happens_all_views_are_equal_once_it_has_stopped(
         seed in 0..1_000_000_u64,
+        is_sealed in any::<bool>(),
         events in prop::collection::vec((0..4000_u16, event()), 1..40),
     ) {
-        let mut net = run(seed, &events);
+        let mut net = run(seed, is_sealed, &events);
         calm_down(&mut net);
     }
 }
@@ -176,8 +179,10 @@ fn the_same_seed_gives_the_same_run_to_the_byte() {
                 )
             })
             .collect();
-        let digests = [run(seed, &events).digest(), run(seed, &events).digest()];
-        assert_eq!(digests[0], digests[1]);
-        assert_ne!(digests[0], run(seed + 1, &events).digest(), "chance has its say");
+        let digest = |seed, is_sealed| run(seed, is_sealed, &events).digest();
+        for is_sealed in [false, true] {
+            assert_eq!(digest(seed, is_sealed), digest(seed, is_sealed));
+            assert_ne!(digest(seed, is_sealed), digest(seed + 1, is_sealed), "chance has its say");
+        }
     }
 }

@@ -15,7 +15,7 @@ fn ring(keys: &[u8]) -> Keyring {
     Keyring::parse(&text).unwrap()
 }
 
-fn secret() -> Option<ClusterSecret> {
+pub(crate) fn secret() -> Option<ClusterSecret> {
     Some(ClusterSecret { keys: ring(&[1]), name: "lb".parse().unwrap() })
 }
 
