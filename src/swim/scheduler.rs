@@ -1,11 +1,12 @@
 //! foca's timers, delivered in order.
 //!
-//! Why not a sleep task for each? foca wants every timer delivered, and of those due together in its own order; one heap
+//! Why not a sleep task for each? foca wants every timer delivered, and of those due together in its own order; one queue
 //! guarantees both, also after a pause in which many became due.
 
 use std::{
     cmp::{Ordering, Reverse},
     collections::BinaryHeap,
+    mem::discriminant,
     time::Duration,
 };
 
@@ -16,10 +17,12 @@ use super::Identity;
 /// Timers by deadline.
 #[derive(Default)]
 pub(crate) struct Scheduler {
-    heap: BinaryHeap<Reverse<Entry>>,
-    /// Apart from the others: it comes ten times a second, and nearly always for nothing.
-    gossip: BinaryHeap<Reverse<Entry>>,
-    /// Apart from the others, too: a probe whose answer has come needs no help.
+    /// What foca does time and again and asks for anew each time: one of each kind, so a handful. A second one could only be
+    /// from before a change of identity. foca would take no notice of it, but its mark for that is a `u8` (2.0.0,
+    /// `TimerToken`): after 256 changes it would go on with both.
+    periodic: Vec<Entry>,
+    once: BinaryHeap<Reverse<Entry>>,
+    /// Apart from the others: a probe whose answer has come needs no help.
     indirect: BinaryHeap<Reverse<Entry>>,
     is_answered: bool,
     inserted: u64,
@@ -28,27 +31,35 @@ pub(crate) struct Scheduler {
 impl Scheduler {
     pub(crate) fn insert(&mut self, at: Duration, timer: Timer<Identity>) {
         self.inserted += 1;
-        let heap = match timer {
-            Timer::PeriodicGossip(_) => &mut self.gossip,
+        let entry = Entry { at, timer, number: self.inserted };
+        match entry.timer {
+            Timer::ProbeRandomMember(_)
+            | Timer::PeriodicGossip(_)
+            | Timer::PeriodicAnnounce(_)
+            | Timer::PeriodicAnnounceDown(_) => {
+                let kind = discriminant(&entry.timer);
+                self.periodic.retain(|known| discriminant(&known.timer) != kind);
+                self.periodic.push(entry);
+            }
             Timer::SendIndirectProbe { .. } => {
                 self.is_answered = false;
-                &mut self.indirect
+                self.indirect.push(Reverse(entry));
             }
-            Timer::ProbeRandomMember(_)
-            | Timer::ChangeSuspectToDown { .. }
-            | Timer::PeriodicAnnounce(_)
-            | Timer::PeriodicAnnounceDown(_)
-            | Timer::RemoveDown(_) => &mut self.heap,
-        };
-        heap.push(Reverse(Entry { at, timer, number: self.inserted }));
+            Timer::ChangeSuspectToDown { .. } | Timer::RemoveDown(_) => self.once.push(Reverse(entry)),
+        }
     }
 
     /// The next timer that is due.
     pub(crate) fn pop(&mut self, now: Duration) -> Option<Timer<Identity>> {
-        let heaps = [&mut self.heap, &mut self.gossip, &mut self.indirect];
-        // `Reverse` makes the earliest the greatest, and `None` is less than any.
-        let first = heaps.into_iter().max_by(|one, other| one.peek().cmp(&other.peek()))?;
-        if first.peek()?.0.at <= now { first.pop().map(|Reverse(entry)| entry.timer) } else { None }
+        let periodic = self.periodic.iter().enumerate().min_by_key(|(_, entry)| *entry);
+        let heads = [self.once.peek(), self.indirect.peek()].into_iter().flatten().map(|Reverse(entry)| entry);
+        let first = heads.chain(periodic.map(|(_, entry)| entry)).min().filter(|entry| entry.at <= now)?.number;
+        if let Some((position, _)) = periodic.filter(|(_, entry)| entry.number == first) {
+            return Some(self.periodic.swap_remove(position).timer);
+        }
+        let is_once = self.once.peek().is_some_and(|Reverse(entry)| entry.number == first);
+        let heap = if is_once { &mut self.once } else { &mut self.indirect };
+        heap.pop().map(|Reverse(entry)| entry.timer)
     }
 
     /// The running probe is answered: what was to help it can wait for the next timer.
@@ -56,33 +67,35 @@ impl Scheduler {
         self.is_answered = true;
     }
 
-    /// When the next timer is due that does something; gossip does when there is news. Late gossip is no harm: once there
-    /// is news, it is due.
+    /// When the next timer is due that does something; gossip does when there is news. It would come ten times a second
+    /// otherwise, and nearly always for nothing. Late gossip is no harm: once there is news, it is due.
     pub(crate) fn next_deadline(&self, has_news: bool) -> Option<Duration> {
-        let gossip = self.gossip.peek().filter(|_| has_news);
+        let periodic =
+            self.periodic.iter().filter(|entry| has_news || !matches!(entry.timer, Timer::PeriodicGossip(_)));
         let indirect = self.indirect.peek().filter(|_| !self.is_answered);
-        self.heap.peek().into_iter().chain(gossip).chain(indirect).map(|Reverse(entry)| entry.at).min()
+        let others = self.once.peek().into_iter().chain(indirect).map(|Reverse(entry)| entry);
+        periodic.chain(others).map(|entry| entry.at).min()
     }
 
-    /// Whether another probe is to come. Looks at every timer.
+    /// Whether another probe is to come, be it one that foca no longer takes notice of.
     pub(crate) fn has_probe(&self) -> bool {
-        self.heap.iter().any(|Reverse(entry)| matches!(entry.timer, Timer::ProbeRandomMember(_)))
+        self.periodic.iter().any(|entry| matches!(entry.timer, Timer::ProbeRandomMember(_)))
     }
 
     /// The next ones that foca would forget departed members by, up to that time, whether due or not. Looks at every timer.
     pub(crate) fn take_removals(&mut self, until: Duration) -> Vec<Timer<Identity>> {
-        let (mut removals, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.heap)
+        let (mut removals, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.once)
             .into_vec()
             .into_iter()
             .partition(|Reverse(entry)| matches!(entry.timer, Timer::RemoveDown(_)) && entry.at <= until);
-        self.heap = others.into();
+        self.once = others.into();
         removals.sort_unstable_by_key(|Reverse(entry)| entry.at);
         removals.into_iter().map(|Reverse(entry)| entry.timer).collect()
     }
 
     pub(crate) fn clear(&mut self) {
-        self.heap.clear();
-        self.gossip.clear();
+        self.periodic.clear();
+        self.once.clear();
         self.indirect.clear();
     }
 }
@@ -119,26 +132,50 @@ mod tests {
     use super::*;
     use crate::{model::NodeId, swim::Role};
 
+    fn member(address: &str) -> Identity {
+        Identity::new(address.parse().unwrap(), 1, NodeId(1), Role::Node).unwrap()
+    }
+
     #[test]
     fn timers_come_by_deadline_then_in_the_order_that_foca_wants_then_by_age() {
         let at = Duration::from_secs;
-        let probed_id = Identity::new("10.0.0.1:1".parse().unwrap(), 1, NodeId(1), Role::Node).unwrap();
+        let [one, other] = ["10.0.0.1:1", "10.0.0.2:1"].map(member);
+        let help = Timer::SendIndirectProbe { probed_id: one, token: 1 };
         let mut timers = Scheduler::default();
         timers.insert(at(2), Timer::PeriodicGossip(1));
-        timers.insert(at(1), Timer::ProbeRandomMember(1));
-        timers.insert(at(1), Timer::ProbeRandomMember(2));
-        timers.insert(at(1), Timer::SendIndirectProbe { probed_id, token: 1 });
+        for timer in [
+            Timer::RemoveDown(other),
+            Timer::RemoveDown(one),
+            Timer::PeriodicAnnounce(1),
+            Timer::ProbeRandomMember(1),
+            help.clone(),
+        ] {
+            timers.insert(at(1), timer);
+        }
         assert_eq!(timers.pop(Duration::ZERO), None);
-        assert_eq!(timers.pop(at(1)), Some(Timer::SendIndirectProbe { probed_id, token: 1 }));
-        assert_eq!(timers.pop(at(1)), Some(Timer::ProbeRandomMember(1)));
-        assert_eq!(timers.pop(at(1)), Some(Timer::ProbeRandomMember(2)));
-        assert_eq!((timers.pop(at(1)), timers.next_deadline(true)), (None, Some(at(2))));
+        let due: Vec<_> = std::iter::from_fn(|| timers.pop(at(1))).collect();
+        let announce = Timer::PeriodicAnnounce(1);
+        let [first, second] = [other, one].map(Timer::RemoveDown);
+        assert_eq!(due, [help, Timer::ProbeRandomMember(1), announce, first, second]);
+        assert_eq!(timers.next_deadline(true), Some(at(2)));
+    }
+
+    #[test]
+    fn foca_does_nothing_at_two_paces() {
+        let at = Duration::from_secs;
+        let mut timers = Scheduler::default();
+        for token in 0..=255 {
+            timers.insert(at(1), Timer::ProbeRandomMember(token));
+            timers.insert(at(1), Timer::PeriodicGossip(token));
+        }
+        let due: Vec<_> = std::iter::from_fn(|| timers.pop(at(1))).collect();
+        assert_eq!(due, [Timer::ProbeRandomMember(255), Timer::PeriodicGossip(255)]);
     }
 
     #[test]
     fn an_answered_probe_wakes_nobody_for_help_and_the_next_one_does() {
         let at = Duration::from_millis;
-        let probed_id = Identity::new("10.0.0.1:1".parse().unwrap(), 1, NodeId(1), Role::Node).unwrap();
+        let probed_id = member("10.0.0.1:1");
         let help = |token| Timer::SendIndirectProbe { probed_id, token };
         let mut timers = Scheduler::default();
         timers.insert(at(150), help(1));

@@ -55,7 +55,8 @@ impl Node {
         if !self.has_room(header.src, updates) {
             return Err(DropReason::MembersFull);
         }
-        if header.message == Message::TurnUndead {
+        let says_so = |member: foca::Member<Identity>| *member.id() == us && member.state() == State::Down;
+        if header.message == Message::TurnUndead || told_of(updates).any(says_so) {
             self.pronounced_dead(header.src, out)?;
         }
         self.swim.handle_data(packet, &mut self.effects).map_err(reason)?;
@@ -163,8 +164,15 @@ impl Node {
                 self.delivery.hurry(self.now);
                 self.keeper.hurry(self.now);
             }
+            // No generation is left above ours, and whoever holds us for dead does so until he forgets us. That is no
+            // reason to stand still beside him.
+            OwnedNotification::Defunct => {
+                if self.swim.reuse_down_identity().is_ok() {
+                    self.go_on_probing();
+                }
+            }
             // The seed keeper looks for itself who is missing.
-            OwnedNotification::Active | OwnedNotification::Idle | OwnedNotification::Defunct => {}
+            OwnedNotification::Active | OwnedNotification::Idle => {}
         }
     }
 
@@ -307,7 +315,7 @@ impl Node {
 
     /// foca stops its probes when it changes its identity, and begins again when somebody says something (2.0.0,
     /// `Foca::change_identity`). If those whom it knows are gone nobody does, and it would never find out. It looks around
-    /// after any list of updates, and be it empty.
+    /// after any list of updates, even an empty one.
     fn go_on_probing(&mut self) {
         let done = self.swim.apply_many(std::iter::empty(), false, &mut self.effects);
         self.count(done);
@@ -331,12 +339,7 @@ impl Node {
         if known + 1 + updates.len() / SHORTEST_MEMBER <= MAX_MEMBERS {
             return true;
         }
-        let mut told = BTreeSet::from([sender.addr()]);
-        let mut rest = updates.get(2..).unwrap_or_default();
-        while let Ok((member, after)) = postcard::take_from_bytes::<foca::Member<Identity>>(rest) {
-            told.insert(member.id().addr());
-            rest = after;
-        }
+        let told = told_of(updates).map(|member| member.id().addr()).chain([sender.addr()]).collect();
         self.fits(&told) || (self.forget_departed() && self.fits(&told))
     }
 
@@ -372,6 +375,16 @@ impl Node {
             assert!(known, "who is alive in the roster is so in foca: {:?}", entry.identity);
         }
     }
+}
+
+/// Whom the updates of a packet tell of, after their number.
+fn told_of(updates: &[u8]) -> impl Iterator<Item = foca::Member<Identity>> {
+    let mut rest = updates.get(2..).unwrap_or_default();
+    std::iter::from_fn(move || {
+        let (member, after) = postcard::take_from_bytes(rest).ok()?;
+        rest = after;
+        Some(member)
+    })
 }
 
 pub(super) fn told(turn: Turn) -> Output {

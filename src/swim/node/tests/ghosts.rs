@@ -1,6 +1,7 @@
 //! Dead boots that the cluster remembers at an address, with a clock ahead of that of the boot that has it now.
 
 use super::{sealed::secret, *};
+use crate::swim::identity::LATEST;
 
 const OTHER: &str = "10.0.0.2:7946";
 const ADVERTISED: &str = "10.0.5.5:7946";
@@ -54,21 +55,54 @@ fn a_ghost_that_the_seed_has_forgotten_and_another_balancer_has_not_gives_way_af
     }
 }
 
+/// The first node says to another member that somebody is dead.
+fn say_dead(net: &mut Net, to: &str, whom: Identity, message: foca::Message<Identity>) {
+    let (src, dst) = (*net.host(N[0]).node.identity(), *net.host(to).node.identity());
+    let is_rumour = message == foca::Message::Gossip;
+    let header = foca::Header { src, src_incarnation: 0, dst, message };
+    let mut packet = postcard::to_stdvec(&header).unwrap();
+    if is_rumour {
+        packet.extend(1_u16.to_be_bytes());
+        packet = postcard::to_extend(&foca::Member::new(whom, 0, foca::State::Down), packet).unwrap();
+    }
+    let bytes = Datagram::Swim(&packet).encode().unwrap();
+    net.give(to, Input::Datagram { from: addr(N[0]), bytes: &bytes });
+}
+
 #[test]
 fn whoever_is_told_time_and_again_that_it_is_down_comes_back_ten_times_a_second_at_most() {
-    let (mut net, _, _) = cluster();
-    let src = *net.host(B).node.identity();
-    for _ in 0..2000 {
-        let dst = *net.host(N[0]).node.identity();
-        let header = foca::Header { src, src_incarnation: 0, dst, message: foca::Message::TurnUndead };
-        let packet = postcard::to_stdvec(&header).unwrap();
-        let bytes = Datagram::Swim(&packet).encode().unwrap();
-        net.give(N[0], Input::Datagram { from: addr(B), bytes: &bytes });
-        net.run(ms(1));
+    for message in [foca::Message::TurnUndead, foca::Message::Gossip] {
+        let (mut net, _, _) = cluster();
+        for _ in 0..2000 {
+            let us = *net.host(B).node.identity();
+            say_dead(&mut net, B, us, message.clone());
+            net.run(ms(1));
+        }
+        let renewals = renewals(&net, B);
+        assert!((10..=20).contains(&renewals), "{message:?}: {renewals}");
+        assert!(net.host(B).node.counters().dropped[&DropReason::TooMany] > 1000, "{message:?}");
     }
-    let renewals = renewals(&net, N[0]);
-    assert!((10..=20).contains(&renewals), "{renewals}");
-    assert!(net.host(N[0]).node.counters().dropped[&DropReason::TooMany] > 1000);
+}
+
+#[test]
+fn whoever_has_no_generation_left_to_rise_above_its_death_finds_out_who_is_gone() {
+    let (mut net, _, _) = cluster();
+    net.start(Role::Balancer, OTHER, &[B]);
+    net.wait(ms(1000), "joining", |net| net.host(OTHER).others_alive().len() == 4);
+    // Somebody makes up a ghost that only the last generation is above, and then a death of that one.
+    let ghost = Identity::new(addr(B), LATEST - 1, NodeId(99), Role::Balancer).unwrap();
+    say_dead(&mut net, OTHER, ghost, foca::Message::Gossip);
+    let generation = |net: &Net| net.host(B).node.identity().generation();
+    net.wait(ms(5000), "going above the ghost", |net| generation(net) == LATEST);
+    for _ in 0..20 {
+        let us = *net.host(B).node.identity();
+        say_dead(&mut net, B, us, foca::Message::Gossip);
+        net.run(ms(100));
+    }
+    for at in [OTHER, N[0], N[1], N[2]] {
+        net.kill(at);
+    }
+    net.wait(ms(20_000), "finding out", |net| net.host(B).others_alive().is_empty());
 }
 
 #[test]
