@@ -46,7 +46,7 @@ fn event() -> impl Strategy<Value = Event> {
     let host = 0..HOSTS;
     prop_oneof![
         4 => host.clone().prop_map(Event::Start),
-        1 => (host.clone(), -100..100).prop_map(|(host, wrong)| Event::StartAtWrongTime(host, wrong)),
+        1 => (host.clone(), -100..100).prop_map(|(host, seconds_off)| Event::StartAtWrongTime(host, seconds_off)),
         2 => host.clone().prop_map(Event::Kill),
         2 => host.clone().prop_map(Event::Leave),
         2 => host.clone().prop_map(Event::Cut),
@@ -59,12 +59,12 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-fn start(net: &mut Net, host: usize, wrong: i32) {
+fn start(net: &mut Net, host: usize, seconds_off: i32) {
     let role = if host < BALANCERS { Role::Balancer } else { Role::Node };
     let seeds: Vec<_> = (0..BALANCERS).map(place).collect();
     let seeds: Vec<_> = seeds.iter().map(String::as_str).collect();
     // Names are used again, sometimes at another address.
-    let generation = net.wall_clock().saturating_add_signed(i64::from(wrong) * 1000);
+    let generation = net.wall_clock().saturating_add_signed(i64::from(seconds_off) * 1000);
     let (at, name) = (place(host), format!("host{}", host / 2));
     net.start_host(role, &at, &at, &name, true, generation, &seeds);
 }
@@ -76,9 +76,9 @@ fn happen(net: &mut Net, event: &Event) {
             net.kill(&place(host));
             start(net, host, 0);
         }
-        Event::StartAtWrongTime(host, wrong) => {
+        Event::StartAtWrongTime(host, seconds_off) => {
             net.kill(&place(host));
-            start(net, host, wrong);
+            start(net, host, seconds_off);
         }
         Event::Kill(host) => net.kill(&place(host)),
         Event::Leave(host) if runs(net, host) => net.give(&place(host), Input::Leave),
