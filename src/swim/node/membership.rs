@@ -56,7 +56,7 @@ impl Node {
             return Err(DropReason::MembersFull);
         }
         let says_so = |member: foca::Member<Identity>| *member.id() == us && member.state() == State::Down;
-        if header.message == Message::TurnUndead || told_of(updates).any(says_so) {
+        if header.message == Message::TurnUndead || members_in(updates).any(says_so) {
             self.pronounced_dead(header.src, out)?;
         }
         self.swim.handle_data(packet, &mut self.effects).map_err(reason)?;
@@ -339,7 +339,7 @@ impl Node {
         if known + 1 + updates.len() / SHORTEST_MEMBER <= MAX_MEMBERS {
             return true;
         }
-        let told = told_of(updates).map(|member| member.id().addr()).chain([sender.addr()]).collect();
+        let told = members_in(updates).map(|member| member.id().addr()).chain([sender.addr()]).collect();
         self.fits(&told) || (self.forget_departed() && self.fits(&told))
     }
 
@@ -377,8 +377,8 @@ impl Node {
     }
 }
 
-/// Whom the updates of a packet tell of, after their number.
-fn told_of(updates: &[u8]) -> impl Iterator<Item = foca::Member<Identity>> {
+/// What the updates of a packet say of members, after their number.
+fn members_in(updates: &[u8]) -> impl Iterator<Item = foca::Member<Identity>> {
     let mut rest = updates.get(2..).unwrap_or_default();
     std::iter::from_fn(move || {
         let (member, after) = postcard::take_from_bytes(rest).ok()?;
